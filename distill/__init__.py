@@ -1,0 +1,1 @@
+"""A compiler from trained networks to short, readable, proven programs."""

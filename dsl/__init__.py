@@ -1,0 +1,1 @@
+"""One typed, printable, parseable language for networks and for their distillations."""

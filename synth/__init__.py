@@ -1,0 +1,1 @@
+"""Search: statistics, proposers and scores."""

@@ -1,0 +1,1 @@
+"""Verification: methods that decide whether a program equals a network."""
