@@ -69,6 +69,4 @@ def _rebuilt(
     notes: tuple[str, ...],
     exit_code: int,
 ) -> DistillError:
-    return DistillError(
-        code, finding, place=place, remedy=remedy, notes=notes, exit_code=exit_code
-    )
+    return DistillError(code, finding, place=place, remedy=remedy, notes=notes, exit_code=exit_code)

@@ -1,0 +1,19 @@
+"""The proposers, in the order in which they are tried.  One line each: a name and a module."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+
+from synth.problem import Proposer
+
+PROPOSERS: tuple[tuple[str, str], ...] = ()
+"""(name, module); each module has `propose(problem) -> Iterator[Hypothesis]`, and gives up at once
+by yielding nothing where it does not apply."""
+
+
+def proposers(names: tuple[str, ...] = ()) -> Iterator[tuple[str, Proposer]]:
+    """The proposers, or those named, imported when they are reached."""
+    for name, module in PROPOSERS:
+        if not names or name in names:
+            yield name, importlib.import_module(module).propose
