@@ -7,7 +7,11 @@ from collections.abc import Iterator
 
 from synth.problem import Proposer
 
-PROPOSERS: tuple[tuple[str, str], ...] = ()
+PROPOSERS: tuple[tuple[str, str], ...] = (
+    ("constant", "synth.tables"),
+    ("residues", "synth.residues"),
+    ("table", "synth.finite_tables"),
+)
 """(name, module); each module has `propose(problem) -> Iterator[Hypothesis]`, and gives up at once
 by yielding nothing where it does not apply."""
 

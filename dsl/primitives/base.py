@@ -61,7 +61,8 @@ class Primitive:
     """One operation.  Subclasses are stateless; `registry` holds one instance of each.
 
     `infix` and `precedence` say how it is written between or before its arguments; without them
-    it is written as a call of `python`.  `undefined` is the condition under which it has no value, in words; `None` when it is total.
+    it is written as a call of `python`.  `undefined` says, in words, when it has no value; None
+    when it is total.
 
     numpy: arrays of one rank, broadcast against each other, in; one array out.
     value: plain Python values, the reference meaning.

@@ -1,0 +1,67 @@
+"""Where a program and a network give the same value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from dsl.claim import Counterexample, Decode, Target
+from dsl.evaluate import run_defined
+from dsl.program import Program
+
+
+def equal_rows(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 0.0) -> np.ndarray:
+    """For each row, whether the values are the same: of one shape, each entry equal, or within
+    `tolerance` where they are real.  NaN equals nothing."""
+    rows = len(theirs)
+    if ours.shape != theirs.shape:
+        if ours.dtype == object or theirs.dtype == object:
+            pairs = zip(ours.tolist(), theirs.tolist(), strict=True)
+            return np.array([_listed(a) == _listed(b) for a, b in pairs], bool)
+        return np.zeros(rows, bool)
+    if tolerance > 0 and ours.dtype.kind in "iufb" and theirs.dtype.kind in "iufb":
+        same = np.abs(ours.astype(np.float64) - theirs.astype(np.float64)) <= tolerance
+    elif "U" in (ours.dtype.kind, theirs.dtype.kind) and ours.dtype.kind != theirs.dtype.kind:
+        same = np.asarray(ours.astype(object) == theirs.astype(object), bool)
+    else:
+        same = np.asarray(ours == theirs, bool)
+    if same.dtype == object or ours.dtype == object or theirs.dtype == object:
+        pairs = zip(ours.reshape(rows, -1).tolist(), theirs.reshape(rows, -1).tolist(), strict=True)
+        return np.array([_listed(a) == _listed(b) for a, b in pairs], bool)
+    return np.asarray(same.reshape(rows, -1).all(axis=1))
+
+
+def agreeing(
+    program: Program, batch: Mapping[str, np.ndarray], theirs: np.ndarray, decode: Decode
+) -> np.ndarray:
+    """The rows on which the program is defined and equals the network's decoded values."""
+    ours, defined = run_defined(program, batch)
+    return equal_rows(ours, theirs, decode.tolerance) & defined
+
+
+def counterexample(
+    program: Program, target: Target, batch: Mapping[str, np.ndarray], row: int
+) -> Counterexample | None:
+    """The disagreement on one row, replayed in the original runtime by itself; None if there is
+    none when it is run alone."""
+    single = {name: np.asarray(column)[row : row + 1] for name, column in batch.items()}
+    evaluation = target.evaluate(single)
+    ours, defined = run_defined(program, single)
+    if equal_rows(ours, evaluation.values, target.claim.decode.tolerance)[0] and defined[0]:
+        return None
+    return Counterexample(
+        target.domain.row(dict(single), 0),
+        _listed(ours[0]) if defined[0] else None,
+        _listed(evaluation.values[0]),
+        float(evaluation.margins[0]),
+    )
+
+
+def _listed(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_listed(item) for item in value]
+    return value
