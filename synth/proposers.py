@@ -10,6 +10,7 @@ from synth.problem import Proposer
 PROPOSERS: tuple[tuple[str, str], ...] = (
     ("constant", "synth.tables"),
     ("residues", "synth.residues"),
+    ("enumeration", "synth.expressions"),
     ("table", "synth.finite_tables"),
 )
 """(name, module); each module has `propose(problem) -> Iterator[Hypothesis]`, and gives up at once

@@ -1,0 +1,277 @@
+"""Short expressions by enumeration, guided by what the network's activations hold.
+
+Guidance: a candidate that can be read off linearly from some layer of the network is probably one
+of its own variables.  Such candidates join the leaves of the next round, where they cost as little
+as a variable, so deep expressions are found in shallow steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dsl.agreement import agreeing
+from dsl.claim import Hypothesis
+from dsl.program import Call, Expr, Literal, Program, walk
+from synth.enumeration import Bank, Leaf
+from synth.leaves import Inputs, chosen, expressions, literals
+from synth.problem import Problem
+from synth.statistics import Basis, decodability, layers
+
+_ROWS = 384
+_ROUNDS = 6
+_FEATURES = 10
+_DECODABLE = 0.98
+_LARGEST = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How far each round goes, and whether the activations guide it."""
+
+    guided: bool = True
+    first_cost: int = 6
+    last_cost: int = 12
+    capacity: int = 30_000
+
+
+def propose(problem: Problem) -> Iterator[Hypothesis]:
+    yield from search(problem, Effort())
+
+
+def search(problem: Problem, effort: Effort) -> Iterator[Hypothesis]:
+    """Expressions that agree with all that was observed, and the closest ones on the way."""
+    if any(o.values.ndim != 1 or o.values.dtype.kind == "f" for o in problem.observations):
+        return
+    extra: tuple[tuple[int, int], ...] = ()
+    tried = 0
+    for _ in range(8):
+        failed = None
+        for expr, count in _candidates(problem, chosen(problem, _ROWS, extra), effort):
+            program = _program(problem, expr)
+            wrong = disagreements(problem, program, 20)
+            yield Hypothesis(program, "enumeration", tried + count)
+            if not wrong:
+                return
+            failed = (*extra, *wrong)
+            tried += count
+            break
+        if failed is None or time.monotonic() > problem.deadline:
+            return
+        extra = failed
+
+
+def disagreements(problem: Problem, program: Program, most: int) -> list[tuple[int, int]]:
+    """Up to `most` observed rows, as (observation, row), on which a program is wrong."""
+    found: list[tuple[int, int]] = []
+    decode = problem.target.claim.decode
+    for number, o in enumerate(problem.observations):
+        same = agreeing(program, o.inputs, o.values, decode)
+        found += [(number, int(row)) for row in np.flatnonzero(~same)[: most - len(found)]]
+        if len(found) >= most:
+            break
+    return found
+
+
+def _program(problem: Problem, expr: Expr) -> Program:
+    inputs = tuple((name, None) for name in problem.target.domain.names)
+    return Program("program", inputs, (), expr)
+
+
+def _candidates(problem: Problem, inputs: Inputs, effort: Effort) -> Iterator[tuple[Expr, int]]:
+    """Expressions with the wanted values on the chosen rows, with the number tried so far."""
+    goals = _goals(inputs.values)
+    if not goals:
+        return
+    leaves = starting_leaves(problem, inputs)
+    if not leaves:
+        return
+    bases = layers(problem.target, inputs) if effort.guided else ()
+    tried, rounds = 0, _ROUNDS if effort.guided else 1
+    for number in range(rounds):
+        last = number + 1 == rounds
+        goal_rows = tuple(goal for goal, _ in goals)
+        bank = Bank(leaves, goals=goal_rows, capacity=effort.capacity, seed=problem.seed)
+        known = {"int": 0, "bool": 0}
+        limit = effort.last_cost if last else effort.first_cost
+        while bank.cost < limit and time.monotonic() < problem.deadline:
+            for found in bank.grow(bank.cost + 1, problem.deadline):
+                for expr in _wrapped(found.expr, bank, inputs, problem, goals):
+                    yield expr, tried + found.tried
+            for expr in finished(bank, known, goals, literals(problem, inputs.values)):
+                yield expr, tried + bank.tried
+        tried += bank.tried
+        fresh = features(bank, leaves, bases) if bases and not last else []
+        if not fresh and not last:
+            # The activations name nothing new: go on without them.
+            effort, bases = replace(effort, first_cost=effort.first_cost + 2), bases
+            if effort.first_cost > effort.last_cost:
+                return
+        leaves = leaves + fresh
+
+
+def _goals(values: np.ndarray) -> list[tuple[np.ndarray, tuple[str, str] | None]]:
+    """What to look for: the values, or for two other values which of them it is."""
+    if values.dtype == bool:
+        return [(values, None)]
+    if values.dtype.kind in "iu" and np.abs(values).max() <= _LARGEST:
+        return [(values.astype(np.int64), None)]
+    if values.dtype.kind in "US":
+        kinds = np.unique(values)
+        if len(kinds) == 2:
+            return [(values == kinds[1], (str(kinds[1]), str(kinds[0])))]
+    return []
+
+
+def _wrapped(
+    expr: Expr,
+    bank: Bank,
+    inputs: Inputs,
+    problem: Problem,
+    goals: list[tuple[np.ndarray, tuple[str, str] | None]],
+) -> Iterator[Expr]:
+    for _, names in goals:
+        if names is not None:
+            yield _either(expr, names)
+            return
+    column = inputs.column(problem, expr)
+    if column is not None and column.dtype == bool and inputs.values.dtype != bool:
+        yield Call("int", (expr,))
+    else:
+        yield expr
+
+
+def starting_leaves(problem: Problem, inputs: Inputs) -> list[Leaf]:
+    leaves = []
+    for expr in expressions(problem):
+        values = inputs.column(problem, expr)
+        if values is None or values.dtype.kind not in "iub":
+            continue
+        if values.dtype != bool and np.abs(values).max(initial=0) > _LARGEST:
+            continue
+        leaves.append(Leaf(expr, values if values.dtype == bool else values.astype(np.int64)))
+    if not leaves:
+        return []
+    count = len(inputs.values)
+    for number in literals(problem, inputs.values):
+        leaves.append(Leaf(Literal(number), np.full(count, number, np.int64)))
+    return leaves
+
+
+def finished(
+    bank: Bank,
+    known: dict[str, int],
+    goals: list[tuple[np.ndarray, tuple[str, str] | None]],
+    numbers: list[int],
+) -> Iterator[Expr]:
+    """Goals that are one step from a new row of the bank: a threshold, a residue, an offset."""
+    rows = bank.rows("int")
+    start, known["int"] = known["int"], len(rows)
+    fresh = rows[start:]
+    if not len(fresh):
+        return
+    for goal, names in goals:
+        binary = goal.dtype == bool or set(np.unique(goal)) <= {0, 1}
+        if binary:
+            yield from _thresholds(bank, start, fresh, goal.astype(bool), goal.dtype, names)
+        if goal.dtype != bool:
+            yield from _offsets(bank, start, fresh, goal, numbers)
+
+
+def _thresholds(
+    bank: Bank,
+    start: int,
+    rows: np.ndarray,
+    goal: np.ndarray,
+    dtype: np.dtype,
+    names: tuple[str, str] | None,
+) -> Iterator[Expr]:
+    bank.tried += 2 * len(rows)
+    if goal.all() or not goal.any():
+        return
+    for primitive, low, high in (("gt", ~goal, goal), ("lt", goal, ~goal)):
+        below, above = rows[:, low].max(1), rows[:, high].min(1)
+        for i in np.flatnonzero(below < above)[:2]:
+            bound = simplest(int(below[i]), int(above[i]), primitive)
+            test: Expr = Call(primitive, (bank.expr("int", start + int(i)), Literal(bound)))
+            if names is not None:
+                test = _either(test, names)
+            elif dtype != bool:
+                test = Call("int", (test,))
+            yield test
+
+
+def simplest(below: int, above: int, primitive: str) -> int:
+    """The roundest bound that parts values up to `below` from those from `above`."""
+    low, high = (below, above - 1) if primitive == "gt" else (below + 1, above)
+    if low <= 0 <= high:
+        return 0
+    for step in (1000, 100, 50, 10, 5, 2):
+        multiple = -(-low // step) * step
+        if multiple <= high:
+            return multiple
+    return low
+
+
+def _offsets(
+    bank: Bank, start: int, rows: np.ndarray, goal: np.ndarray, numbers: list[int]
+) -> Iterator[Expr]:
+    moduli = [m for m in numbers if m > goal.max() and goal.min() >= 0 and m > 1]
+    bank.tried += len(rows) * (1 + len(moduli))
+    difference = goal - rows
+    for i in np.flatnonzero((difference == difference[:, :1]).all(1))[:1]:
+        yield _shifted(bank.expr("int", start + int(i)), int(difference[i, 0]))
+    for modulus in moduli:
+        residue = difference % modulus
+        for i in np.flatnonzero((residue == residue[:, :1]).all(1))[:1]:
+            inner = _shifted(bank.expr("int", start + int(i)), int(residue[i, 0]))
+            yield Call("mod", (inner, Literal(modulus)))
+
+
+def _shifted(expr: Expr, offset: int) -> Expr:
+    if offset == 0:
+        return expr
+    return Call("add" if offset > 0 else "sub", (expr, Literal(abs(offset))))
+
+
+def features(bank: Bank, leaves: list[Leaf], bases: tuple[Basis, ...]) -> list[Leaf]:
+    """The candidates that the activations hold most clearly and the leaves do not span."""
+    known = {leaf.expr for leaf in leaves}
+    ranked: list[tuple[float, int, str, int]] = []
+    for name in ("int", "bool"):
+        rows = bank.rows(name)
+        if not len(rows):
+            continue
+        span = np.array([leaf.values for leaf in leaves], float)
+        scores = decodability(rows, bases, span)
+        for i in np.argsort(-scores, kind="stable")[: 4 * _FEATURES]:
+            if scores[i] >= _DECODABLE:
+                ranked.append((-float(scores[i]), int(i), name, int(i)))
+    fresh: list[Leaf] = []
+    taken: list[np.ndarray] = []
+    for _, _, name, row in sorted(ranked, key=lambda r: (_nodes(bank.expr(r[2], r[3])), r)):
+        expr, values = bank.expr(name, row), bank.rows(name)[row]
+        if expr in known or any(_same_up_to_scale(values, other) for other in taken):
+            continue
+        taken.append(values)
+        fresh.append(Leaf(expr, values.copy()))
+        if len(fresh) == _FEATURES:
+            break
+    return fresh
+
+
+def _nodes(expr: Expr) -> int:
+    return sum(1 for _ in walk(expr))
+
+
+def _same_up_to_scale(a: np.ndarray, b: np.ndarray) -> bool:
+    x, y = a - a.mean(), b - b.mean()
+    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return norm > 0 and abs(float(x @ y)) > 0.999999 * norm
+
+
+def _either(test: Expr, names: tuple[str, str]) -> Expr:
+    return Call("ite", (test, Literal(names[0]), Literal(names[1])))
