@@ -199,7 +199,7 @@ def _thresholds(
             test: Expr = Call(primitive, (bank.expr("int", start + int(i)), Literal(bound)))
             if names is not None:
                 test = _either(test, names)
-            elif dtype != bool:
+            elif dtype.kind != "b":
                 test = Call("int", (test,))
             yield test
 
