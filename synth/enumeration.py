@@ -87,6 +87,7 @@ class Kind:
     an operator's number and two rows, or -1 and a leaf's number."""
 
     values: np.ndarray
+    probes: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.int64))
     origin: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int64))
     starts: list[int] = field(default_factory=list)
     leaves: list[Expr] = field(default_factory=list)
@@ -127,9 +128,13 @@ class Bank:
         self.goals = [goal for goal in goals if goal.dtype.kind in "iub"]
         rng = np.random.default_rng(seed)
         self.keys = rng.integers(1, 2**63, min(PROBES, count), dtype=np.uint64) | np.uint64(1)
+        self.places = np.sort(rng.permutation(count)[:PROBES])
+        for kind in self.kinds.values():
+            kind.probes = kind.values[:, self.places]
         self.goal_keys = {
             name: np.array(
-                [self.hashed(self._as(goal, name)[None])[0] for goal in self.goals], np.uint64
+                [self.hashed(self._as(goal, name)[None, self.places])[0] for goal in self.goals],
+                np.uint64,
             )
             for name in self.kinds
         }
@@ -142,9 +147,8 @@ class Bank:
         return goal.astype(np.int64 if kind == "int" else bool)
 
     def hashed(self, rows: np.ndarray) -> np.ndarray:
-        """A 64-bit key of each row's values on the probes."""
-        probes = rows[:, : len(self.keys)].astype(np.uint64)
-        return np.asarray((probes * self.keys).sum(1, dtype=np.uint64))
+        """A 64-bit key of each row of values on the probes."""
+        return np.asarray((rows.astype(np.uint64) * self.keys).sum(1, dtype=np.uint64))
 
     def grow(self, cost: int, deadline: float) -> Iterator[Found]:
         """Raises the cost of the bank step by step; yields what equals a goal as it appears."""
@@ -171,7 +175,7 @@ class Bank:
             name = "bool" if leaf.values.dtype == bool else "int"
             kind = self.kinds[name]
             rows = leaf.values[None].astype(kind.values.dtype)
-            keys = self.hashed(rows)
+            keys = self.hashed(rows[:, self.places])
             self.tried += 1
             if keys[0] in kind.seen:
                 continue
@@ -217,8 +221,8 @@ class Bank:
         operator = self.operators[number]
         self.tried += len(one)
         source, kind = self.kinds[operator.takes].values, self.kinds[operator.gives]
-        probes = len(self.keys)
-        values, valid = self._values(operator, source[one, :probes], source[other, :probes])
+        probes = self.kinds[operator.takes].probes
+        values, valid = self._values(operator, probes[one], probes[other])
         keys = self.hashed(values)
         hits = np.isin(keys, self.goal_keys[operator.gives]) & valid
         for i in np.flatnonzero(hits)[:64]:
@@ -282,7 +286,9 @@ class Bank:
             grown = np.empty((max(2 * (base + count), 1024), rows.shape[1]), rows.dtype)
             grown[:base] = kind.values[:base]
             kind.values = grown
+            kind.probes = grown[:, self.places]
         kind.values[base : base + count] = rows
+        kind.probes[base : base + count] = rows[:, self.places]
         kind.origin = np.concatenate([kind.origin, origin])
         kind.constant = np.concatenate([kind.constant, (rows == rows[:, :1]).all(1)])
         kind.seen = np.sort(np.concatenate([kind.seen, keys]))

@@ -11,6 +11,7 @@ PROPOSERS: tuple[tuple[str, str], ...] = (
     ("constant", "synth.tables"),
     ("residues", "synth.residues"),
     ("enumeration", "synth.expressions"),
+    ("trees", "synth.trees"),
     ("table", "synth.finite_tables"),
 )
 """(name, module); each module has `propose(problem) -> Iterator[Hypothesis]`, and gives up at once
