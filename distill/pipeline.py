@@ -183,7 +183,7 @@ def finished(search: Search) -> bool:
     spent = search.proved_at - search.started
     if search.proved.size <= _SHORT:
         return True
-    return now - search.proved_at > max(10.0, spent)
+    return now - search.proved_at > max(5.0, spent)
 
 
 def _run(search: Search, propose: Any, data: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from synth.problem import Proposer
 PROPOSERS: tuple[tuple[str, str], ...] = (
     ("constant", "synth.tables"),
     ("residues", "synth.residues"),
+    ("groups", "synth.groups"),
     ("enumeration", "synth.expressions"),
     ("trees", "synth.trees"),
     ("table", "synth.finite_tables"),
