@@ -288,7 +288,7 @@ def _dtype(kind: t.Type) -> Any:
         case t.Real():
             return np.float64
         case t.Token(alphabet):
-            return f"<U{max((len(item) for item in alphabet), default=1)}"
+            return np.array(alphabet).dtype
     return object
 
 
@@ -305,7 +305,7 @@ def _member(kind: t.Type, value: Any) -> bool:
                 return False
             return (low is None or low <= value) and (high is None or value <= high)
         case t.Token(alphabet):
-            return isinstance(value, str) and value in alphabet
+            return not isinstance(value, bool) and value in alphabet
         case t.Seq(item, low, high):
             if not isinstance(value, (list, tuple, str)):
                 return False
@@ -561,14 +561,19 @@ class _Reader:
             raise ValueError("an axis of the array is empty")
         return shape
 
-    def items(self) -> list[str]:
-        if self.accept("["):
-            items = [self.string()]
-            while self.accept(","):
-                items.append(self.string())
-            self.expect("]")
-            return items
-        return list(self.string())
+    def items(self) -> list[str] | list[int | float]:
+        if not self.accept("["):
+            return list(self.string())
+        read = self.string if self.peek()[0] == "string" else self.numeral
+        items: list[Any] = [read()]
+        while self.accept(","):
+            items.append(read())
+        self.expect("]")
+        return items
+
+    def numeral(self) -> int | float:
+        text = self.take("number", "a number")
+        return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
     def string(self) -> str:
         text = self.take("string", "a text in quotes")

@@ -52,16 +52,19 @@ class Real:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One of a few named items; the empty alphabet stands for any text."""
+    """One of a few items, all texts or all numbers; the empty alphabet stands for any text."""
 
-    alphabet: tuple[str, ...] = ()
+    alphabet: tuple[str, ...] | tuple[int | float, ...] = ()
 
     def __str__(self) -> str:
         if not self.alphabet:
             return "str"
-        if all(len(item) == 1 for item in self.alphabet) and '"' not in self.alphabet:
-            return 'tokens("' + "".join(self.alphabet).replace("\\", "\\\\") + '")'
-        quoted = ", ".join(_quoted(item) for item in self.alphabet)
+        texts = [item for item in self.alphabet if isinstance(item, str)]
+        if texts and all(len(item) == 1 for item in texts) and '"' not in texts:
+            return 'tokens("' + "".join(texts).replace("\\", "\\\\") + '")'
+        quoted = ", ".join(
+            _quoted(item) if isinstance(item, str) else repr(item) for item in self.alphabet
+        )
         return f"tokens([{quoted}])"
 
 

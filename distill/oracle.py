@@ -1,0 +1,226 @@
+"""The original runtimes, as functions from packed batches to raw outputs.
+
+Each works through a batch in chunks of a fixed size, so that a value does not depend on how many
+inputs happen to be asked for at once; the size is part of the claim's arithmetic.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dsl.claim import Recurrence, Runtime
+from dsl.errors import DistillError
+
+CHUNK = 4096
+
+
+def chunked(runtime: Callable[[np.ndarray], np.ndarray], size: int = CHUNK) -> Runtime:
+    """A runtime that is given at most `size` rows at a time."""
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        if len(batch) <= size:
+            return runtime(batch)
+        parts = [runtime(batch[i : i + size]) for i in range(0, len(batch), size)]
+        return np.concatenate(parts)
+
+    return run
+
+
+def from_torch(module: Any) -> Runtime:
+    """A torch module in memory; put into evaluation mode, on the CPU, without gradients."""
+    import torch
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            output = module(torch.from_numpy(np.ascontiguousarray(batch)))
+        if isinstance(output, (tuple, list)):
+            output = output[0]
+        if not isinstance(output, torch.Tensor) and hasattr(output, "logits"):
+            output = output.logits
+        return np.asarray(output.numpy())
+
+    return chunked(run)
+
+
+def exported(path: Path) -> Any:
+    """The module of a `.pt2` file.  Raises D010 where it cannot be read."""
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.load(str(path)).module()
+    except (RuntimeError, ValueError, KeyError, OSError, EOFError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DistillError(
+            "D010",
+            f"{path.name} is not a readable torch.export program",
+            place=str(path),
+            notes=(line[:200],),
+            remedy="save it again with torch.export.save",
+            exit_code=4,
+        ) from None
+
+
+def from_pt2(path: Path) -> Runtime:
+    return from_torch(exported(path))
+
+
+def from_step(path: Path, start: np.ndarray | None, width: int | None = None) -> Recurrence:
+    """A recurrent network given by one step (input, state) -> (output, next state)."""
+    import torch
+
+    module = exported(path)
+
+    def step(inputs: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with torch.no_grad():
+            output, after = module(
+                torch.from_numpy(np.ascontiguousarray(inputs)),
+                torch.from_numpy(np.ascontiguousarray(state)),
+            )
+        return np.asarray(output.numpy()), np.asarray(after.numpy())
+
+    if start is None:
+        start = np.zeros(_state_width(path) if width is None else width, np.float32)
+    return Recurrence(step, start.astype(np.float32))
+
+
+def _state_width(path: Path) -> int:
+    """The last axis of the second input of an exported step."""
+    import torch
+
+    program = torch.export.load(str(path))
+    placeholders = [n for n in program.graph.nodes if n.op == "placeholder"]
+    users = [n for n in placeholders if n.name in program.graph_signature.user_inputs]
+    return int(users[1].meta["val"].shape[-1])
+
+
+def from_onnx(path: Path) -> Runtime:
+    """A session of onnxruntime; a fixed batch axis of 1 is freed where the results agree."""
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise DistillError(
+            "D011",
+            f"reading {path.name} needs {error.name}",
+            remedy="pip install 'distillc[onnx]'",
+            exit_code=4,
+        ) from None
+
+    def session(content: bytes) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    try:
+        model = onnx.load(str(path))
+        fixed = session(path.read_bytes())
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("onnx", "onnxruntime", "google"):
+            raise
+        line = str(error).strip().splitlines()[0]
+        raise DistillError(
+            "D010",
+            f"{path.name} is not a readable ONNX model",
+            place=str(path),
+            notes=(line[:200],),
+            exit_code=4,
+        ) from None
+    name, shape = fixed.get_inputs()[0].name, fixed.get_inputs()[0].shape
+    if shape and not isinstance(shape[0], int):
+        return chunked(lambda batch: np.asarray(fixed.run(None, {name: batch})[0]))
+
+    def one_by_one(batch: np.ndarray) -> np.ndarray:
+        rows = [fixed.run(None, {name: batch[i : i + 1]})[0] for i in range(len(batch))]
+        return np.concatenate([np.asarray(row).reshape(1, *row.shape[-1:]) for row in rows])
+
+    freed = _freed(model, session)
+    if freed is None:
+        return one_by_one
+    tested: list[bool] = []
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        if not tested:
+            probe = batch[: min(len(batch), 16)]
+            try:
+                same = np.allclose(freed(name, probe), one_by_one(probe), rtol=1e-4, atol=1e-5)
+            except (RuntimeError, ValueError):
+                same = False
+            tested.append(bool(same))
+        return freed(name, batch) if tested[0] else one_by_one(batch)
+
+    return chunked(run)
+
+
+def _freed(model: Any, session: Any) -> Callable[[str, np.ndarray], np.ndarray] | None:
+    """The model with a free batch axis, and its reshapes to (1, ...) made to keep it."""
+    import numpy
+    import onnx
+    from onnx import numpy_helper
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for value in (*copy.graph.input, *copy.graph.output):
+        axes = value.type.tensor_type.shape.dim
+        if len(axes):
+            axes[0].ClearField("dim_value")
+            axes[0].dim_param = "batch"
+    del copy.graph.value_info[:]
+    shapes = {node.input[1] for node in copy.graph.node if node.op_type == "Reshape"}
+    for tensor in copy.graph.initializer:
+        if tensor.name in shapes:
+            shape = numpy_helper.to_array(tensor).copy()
+            if len(shape) and shape[0] == 1 and (shape != -1).all():
+                shape[0] = -1
+                tensor.CopyFrom(numpy_helper.from_array(numpy.asarray(shape), tensor.name))
+            elif len(shape) > 1 and shape[0] == 1:
+                shape[0] = 0
+                tensor.CopyFrom(numpy_helper.from_array(numpy.asarray(shape), tensor.name))
+    try:
+        inner = session(copy.SerializeToString())
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("onnx", "onnxruntime"):
+            raise
+        return None
+
+    def run(name: str, batch: np.ndarray) -> np.ndarray:
+        output = np.asarray(inner.run(None, {name: batch})[0])
+        if len(output) != len(batch):
+            raise ValueError("the batch axis is not kept")
+        return output.reshape(len(batch), *output.shape[-1:])
+
+    return run
+
+
+def from_gpt2(folder: Path) -> Runtime:
+    """A Hugging Face folder of the GPT-2 family; positions count from 0."""
+    try:
+        import transformers
+    except ImportError:
+        raise DistillError(
+            "D011",
+            f"reading {folder.name} needs transformers",
+            remedy="pip install 'distillc[huggingface]'",
+            exit_code=4,
+        ) from None
+    import torch
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    model = transformers.GPT2LMHeadModel.from_pretrained(
+        str(folder), attn_implementation="eager", local_files_only=True
+    ).eval()
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return np.asarray(model(torch.from_numpy(np.ascontiguousarray(batch))).logits.numpy())
+
+    return chunked(run, 1024)

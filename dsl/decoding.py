@@ -1,0 +1,208 @@
+"""From inputs to packed arrays, and from raw outputs to the values that are claimed."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from dsl.claim import Batch, Claim, Decode, Evaluation, Feedback, Target
+from dsl.errors import DistillError
+from dsl.evaluate import run
+from dsl.primitives.base import Undefined
+from dsl.program import Expr, Program
+
+
+def packed(claim: Claim, batch: Batch) -> np.ndarray:
+    """The network's input for a batch, (B, ...), in the claim's dtype and shape."""
+    array = _evaluated(claim.pack, batch, "pack").astype(claim.dtype)
+    return array if claim.shape is None else array.reshape(len(array), *claim.shape)
+
+
+def _evaluated(expr: Expr, batch: Batch, what: str) -> np.ndarray:
+    inputs = tuple((name, None) for name in batch)
+    try:
+        return run(Program(what, inputs, (), expr), batch)
+    except Undefined as undefined:
+        raise DistillError(
+            "D113", f"`{what}` has no value on some inputs: {undefined.reason}"
+        ) from None
+
+
+def selected(claim: Claim, raw: np.ndarray, batch: Batch) -> np.ndarray:
+    """The entries of the raw outputs at the claimed positions."""
+    match claim.positions:
+        case None:
+            return raw
+        case (start, stop):
+            first, last = _place(start, batch, raw), _place(stop, batch, raw)
+            return raw[:, first:last]
+        case expr:
+            return raw[:, _place(expr, batch, raw)]
+
+
+def _place(expr: Expr, batch: Batch, raw: np.ndarray) -> int:
+    places = np.unique(_evaluated(expr, batch, "positions"))
+    if len(places) != 1:
+        raise DistillError("D113", "`positions` differs between inputs of one length")
+    place = int(places[0])
+    if not -raw.shape[1] <= place <= raw.shape[1]:
+        raise DistillError("D113", f"position {place} is outside the {raw.shape[1]} outputs")
+    return place
+
+
+def evaluated(target: Target, batch: Batch) -> Evaluation:
+    """Decoded values of the original runtime on a batch, with margins."""
+    if target.claim.feedback is not None:
+        return _generated(target, target.claim.feedback, batch)
+    return decoded(target.claim.decode, target.raw(batch))
+
+
+def decoded(decode: Decode, raw: np.ndarray) -> Evaluation:
+    """Values and margins of raw outputs; a margin is NaN where an output is not a number."""
+    raw = np.asarray(raw)
+    match decode.rule:
+        case "argmax" | "argmin":
+            values, margins = _extreme(decode, raw)
+        case "threshold":
+            values, margins = _sides(decode, raw)
+        case "round":
+            # x.5 goes to the lower integer.
+            margins = np.abs(raw - np.floor(raw) - 0.5)
+            values = _whole(np.ceil(raw - 0.5))
+            if values.shape[-1] == 1 and values.ndim > 1:
+                values = values[..., 0]
+        case "value":
+            values = raw.astype(np.float64)
+            margins = np.where(np.isfinite(values), np.inf, np.nan)
+            if values.ndim > 1 and values.shape[-1] == 1:
+                values = values[..., 0]
+    return Evaluation(values, _least(margins))
+
+
+def _least(margins: np.ndarray) -> np.ndarray:
+    """The least margin of each row; NaN wins."""
+    flat = margins.reshape(len(margins), -1).astype(np.float64)
+    if flat.shape[1] == 0:
+        return np.full(len(flat), np.inf)
+    return np.asarray(np.where(np.isnan(flat).any(1), np.nan, flat.min(1)))
+
+
+def _extreme(decode: Decode, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scores = raw if decode.rule == "argmax" else -raw
+    if decode.tie == "high":
+        index = scores.shape[-1] - 1 - np.argmax(scores[..., ::-1], axis=-1)
+    else:
+        index = np.argmax(scores, axis=-1)
+    if scores.shape[-1] == 1:
+        margins = np.where(np.isnan(scores[..., 0]), np.nan, np.inf)
+    else:
+        top = np.partition(scores, -2, axis=-1)[..., -2:].astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            margins = top[..., 1] - top[..., 0]
+        margins = np.where(np.isnan(scores).any(-1), np.nan, margins)
+    return _labelled(decode, index), margins
+
+
+def _labelled(decode: Decode, index: np.ndarray) -> np.ndarray:
+    if decode.labels is None:
+        return index
+    kinds = {type(label) for label in decode.labels}
+    if len(kinds) == 1 and kinds <= {int, float, bool, str}:
+        return np.array(decode.labels)[index]
+    labels = np.empty(len(decode.labels), object)
+    labels[:] = decode.labels
+    return labels[index]
+
+
+def _sides(decode: Decode, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    above = raw > decode.threshold
+    margins = np.abs(raw.astype(np.float64) - decode.threshold)
+    labels = decode.labels
+    if labels is None:
+        values = above[..., 0] if raw.ndim > 1 and raw.shape[-1] == 1 else above
+        return values, margins
+    if len(labels) != raw.shape[-1]:
+        raise DistillError("D113", f"{len(labels)} labels for {raw.shape[-1]} outputs")
+    names = [str(label) for label in labels]
+    if len(names) <= 16:
+        weights = 1 << np.arange(len(names))
+        sets = np.array(
+            [
+                " ".join(itertools.compress(names, [code >> i & 1 for i in range(len(names))]))
+                for code in range(1 << len(names))
+            ]
+        )
+        return sets[above @ weights], margins
+    flat = above.reshape(-1, above.shape[-1])
+    texts = np.array([" ".join(itertools.compress(names, row)) for row in flat.tolist()])
+    return texts.reshape(above.shape[:-1]), margins
+
+
+def _whole(array: np.ndarray) -> np.ndarray:
+    finite = np.where(np.isfinite(array), array, 0.0)
+    return np.clip(finite, -(2.0**62), 2.0**62).astype(np.int64)
+
+
+def _generated(target: Target, feedback: Feedback, batch: Batch) -> Evaluation:
+    """Greedy generation: each decoded entry is the next token of the input."""
+    claim = target.claim
+    sequence = packed(claim, batch)
+    rows = len(sequence)
+    steps = int(_evaluated(feedback.steps, batch, "steps").max(initial=0))
+    width = sequence.shape[1]
+    fixed = claim.shape is not None and claim.shape[0] > 0
+    tokens = dict(feedback.tokens)
+    start = width if not fixed else int(_evaluated(_start(claim), batch, "positions").max())
+    answers: list[np.ndarray] = []
+    margins = np.full(rows, np.inf)
+    alive = np.ones(rows, bool)
+    for step in range(steps):
+        raw = target.runtime(sequence)
+        place = (start - 1 if not fixed else start) + step
+        one = decoded(claim.decode, raw[:, place if fixed else -1])
+        margins = np.where(alive, np.minimum(margins, one.margins), margins)
+        answers.append(one.values)
+        if feedback.until is not None:
+            alive = alive & np.asarray(one.values != feedback.until)
+            if not alive.any():
+                break
+        following = _ids(one.values, tokens).astype(sequence.dtype)
+        if fixed:
+            if place + 1 < width:
+                sequence = sequence.copy()
+                sequence[:, place + 1] = following
+        else:
+            sequence = np.concatenate([sequence, following[:, None]], 1)
+    return Evaluation(_until(answers, feedback.until, rows), margins)
+
+
+def _start(claim: Claim) -> Expr:
+    positions = claim.positions
+    if positions is None:
+        raise DistillError("D113", "greedy answers into a fixed width need `positions`")
+    return positions[0] if isinstance(positions, tuple) else positions
+
+
+def _ids(values: np.ndarray, tokens: dict[Any, int]) -> np.ndarray:
+    if not tokens:
+        return values.astype(np.int64)
+    return np.array([tokens[value] for value in values.tolist()])
+
+
+def _until(answers: list[np.ndarray], until: Any, rows: int) -> np.ndarray:
+    """Answers up to the end mark: a matrix where all are of one length, else tuples."""
+    if not answers:
+        return np.zeros((rows, 0), np.int64)
+    table = np.stack(answers, 1)
+    if until is None:
+        return table
+    ended = np.asarray(table == until)
+    lengths = np.where(ended.any(1), ended.argmax(1), table.shape[1])
+    if len(np.unique(lengths)) == 1:
+        return np.asarray(table[:, : int(lengths[0])])
+    result = np.empty(rows, object)
+    for row in range(rows):
+        result[row] = tuple(table[row, : lengths[row]].tolist())
+    return result
