@@ -96,6 +96,9 @@ def _packed(domain: Domain, text: str, vocabulary: Vocabulary) -> tuple[Expr, in
     text = re.sub(r"\bin (\d+)\.\.(\d+)\]", lambda m: f"in range({m[1]}, {int(m[2]) + 1})]", text)
     text = re.sub(r"\bid\(str\((\w+)\)\)", r"token_id(\1)", text)
     text = re.sub(r"\bid\(", "token_id(", text)
+    while text.startswith("[[") and text.endswith("]]") and " for " not in text:
+        # Further axes of one entry: the shape of the input restores them.
+        text = text[1:-1]
     try:
         expr = parse_expression(re.sub(r"token_id\(", "abs(token_id + ", text), "pack")
     except DistillError:

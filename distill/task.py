@@ -164,7 +164,11 @@ def _model(folder: Path, table: Mapping[str, Any]) -> Path:
 
 def _runtime(task: Task) -> Runtime:
     from distill import oracle
+    from distill.frontends import haiku
 
+    if haiku.is_haiku_folder(task.folder):
+        # Exported copies of such a network may take fewer lengths than the parameters do.
+        return haiku.runtime(task.folder)
     match task.model.name:
         case "model.onnx":
             return oracle.from_onnx(task.model)
