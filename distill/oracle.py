@@ -224,3 +224,14 @@ def from_gpt2(folder: Path) -> Runtime:
             return np.asarray(model(torch.from_numpy(np.ascontiguousarray(batch))).logits.numpy())
 
     return chunked(run, 1024)
+
+
+def input_dtype(path: Path) -> str:
+    """The dtype of the first input of an exported program, as NumPy calls it."""
+    import torch
+
+    program = torch.export.load(str(path))
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in program.graph_signature.user_inputs:
+            return str(node.meta["val"].dtype).removeprefix("torch.")
+    return "float32"

@@ -6,7 +6,6 @@ words that `distill.phrases` knows.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.fingerprints import fingerprint
 from distill.phrases import Vocabulary, claim_of, condition_of
 from dsl import types as t
 from dsl.claim import Claim, Recurrence, Runtime, Target
@@ -47,13 +47,19 @@ def read(folder: Path) -> Task:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DistillError("D120", f"task.toml cannot be read: {error}", place=str(path)) from None
-    if missing := [key for key in ("domain",) if not isinstance(table.get(key), str)]:
-        raise DistillError("D120", f"task.toml lacks `{missing[0]}`", place=str(path))
+    return from_table(table, folder)
+
+
+def from_table(table: Mapping[str, Any], folder: Path) -> Task:
+    """The task that a table describes; files are looked for in `folder`."""
+    if not isinstance(table.get("domain"), str):
+        raise DistillError("D120", "the task lacks `domain`", place=str(folder))
     domain = Domain(table["domain"])
     constraint = str(table.get("constraint", ""))
     if (condition := condition_of(constraint, domain)) is not None:
         domain = domain.restricted(condition)
-    output = table.get("output", {})
+    given, output = table.get("input", {}), table.get("output", {})
+    model = _model(folder, table)
     claim = claim_of(
         domain,
         pack=str(table.get("pack", "")),
@@ -62,18 +68,18 @@ def read(folder: Path) -> Task:
         tie=str(output.get("tie", "")),
         constraint=constraint,
         vocabulary=vocabulary(folder, domain),
-        dtype=str(table.get("input", {}).get("dtype", "float32")),
-        shape=_shape(str(table.get("input", {}).get("shape", ""))),
+        dtype=str(given.get("dtype", "float32")),
+        shape=_shape(str(given.get("shape", ""))),
         tolerance=float(table.get("tolerance", 0.0)),
     )
     return Task(
         str(table.get("name", folder.name)),
-        str(table.get("suite", folder.parent.name)),
+        str(table.get("suite", folder.resolve().parent.name)),
         folder,
         table,
         domain,
         claim,
-        _model(folder, table),
+        model,
     )
 
 
@@ -87,7 +93,7 @@ def target(task: Task) -> Target:
         runtime,
         _traced(task.model),
         recurrence,
-        fingerprint(task.model),
+        fingerprint(task.folder, task.model),
     )
     return _reachable(found)
 
@@ -95,15 +101,6 @@ def target(task: Task) -> Target:
 def load(folder: str | Path) -> Target:
     """The target of a task folder."""
     return target(read(Path(folder)))
-
-
-def fingerprint(path: Path) -> str:
-    """The SHA-256 of a model file's content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def vocabulary(folder: Path, domain: Domain) -> Vocabulary:

@@ -1,0 +1,183 @@
+"""Certificates established again: is the model the same, the program the same, the claim true?"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from distill.certificate import Certificate, read
+from distill.fingerprints import fingerprint, tensors
+from distill.task import Task, from_table
+from distill.task import target as target_of
+from dsl.claim import Proved, Refuted, Target, Unknown, Verdict
+from dsl.errors import DistillError, Place
+from dsl.parser import parse
+from dsl.program import Program
+from verify import sampling
+from verify.methods import methods
+
+State = Literal["holds", "broken", "stale", "unknown"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found; `error` says why a claim does not hold."""
+
+    path: Path
+    state: State
+    verdict: Verdict | None
+    error: DistillError | None = None
+    seconds: float = 0.0
+
+    def raise_if_broken(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+def check(path: str | Path, *, seconds: float = 300.0) -> Finding:
+    """Establishes the claim of a certificate again, from the model and the program's text."""
+    started = time.monotonic()
+    path = Path(path)
+    if path.is_dir():
+        path = path / "certificate.json"
+    try:
+        certificate = read(path)
+        program, text = _program(certificate)
+        task = _task(certificate)
+    except DistillError as error:
+        return Finding(path, "stale", None, error, time.monotonic() - started)
+    changed = _changed(certificate, task)
+    if hashlib.sha256(text.encode()).hexdigest() != certificate.content["program"]["sha256"]:
+        changed = [*changed, f"text of {certificate.program_path.name}"]
+    target = target_of(task)
+    verdict = verdict_of(
+        program,
+        target,
+        str(certificate.content["verdict"].get("method", "")),
+        time.monotonic() + seconds,
+        certificate.content["verdict"].get("evidence", {}),
+    )
+    state, error = _judged(certificate, verdict, changed)
+    return Finding(path, state, verdict, error, time.monotonic() - started)
+
+
+def _program(certificate: Certificate) -> tuple[Program, str]:
+    path = certificate.program_path
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DistillError(
+            "D211", f"{path.name} cannot be read: {error.strerror}", place=str(path), exit_code=5
+        ) from None
+    return parse(text, path.name), text
+
+
+def _task(certificate: Certificate) -> Task:
+    folder = certificate.model_folder
+    table = certificate.content["task"]
+    if not (folder / str(table.get("model", ""))).is_file():
+        raise DistillError(
+            "D212",
+            f"the model {table.get('model')} is not in {folder}",
+            place=str(certificate.path),
+            exit_code=5,
+        )
+    return from_table(table, folder)
+
+
+def _changed(certificate: Certificate, task: Task) -> list[str]:
+    """The tensors that are not what they were; empty where the fingerprints agree."""
+    recorded = certificate.content["model"]
+    if fingerprint(task.folder, task.model) == recorded["fingerprint"]:
+        return []
+    before, now = recorded.get("tensors", {}), tensors(task.model)
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return sorted(names) or ["a file beside the model"]
+
+
+def verdict_of(
+    program: Program, target: Target, method: str, deadline: float, evidence: dict[str, Any]
+) -> Verdict:
+    """The verdict of the recorded method, or of the first that applies."""
+    undecided: Verdict | None = None
+    names = (method,) if any(method == name for name, _ in methods_names()) else ()
+    for _, verify in methods(names):
+        verdict = verify(program, target, deadline=deadline, seed=7, evidence=evidence)
+        if isinstance(verdict, (Proved, Refuted)):
+            return verdict
+        undecided = verdict or undecided
+    tested = sampling.verify(program, target, deadline=deadline, seed=7, evidence={})
+    return (
+        tested
+        if isinstance(tested, Refuted) or (undecided is None and tested)
+        else (undecided or Unknown("no method applies"))
+    )
+
+
+def methods_names() -> tuple[tuple[str, str], ...]:
+    from verify.methods import METHODS
+
+    return METHODS
+
+
+def _judged(
+    certificate: Certificate, verdict: Verdict, changed: list[str]
+) -> tuple[State, DistillError | None]:
+    recorded = certificate.content["verdict"]
+    notes: tuple[str, ...] = ()
+    if changed:
+        listed = ", ".join(changed[:4]) + (", ..." if len(changed) > 4 else "")
+        total = len(certificate.content["model"].get("tensors", {}))
+        notes = (f"changed since the certificate: {listed} ({len(changed)} of {total} parts)",)
+    match verdict:
+        case Refuted(_, example, found, share, _) if recorded.get("kind") != "REFUTED":
+            inputs = ", ".join(f"{k}={v!r}" for k, v in example.inputs.items())
+            part = "" if share is None else f"; {100 * share:.3g} % of the domain"
+            error = DistillError(
+                "D201",
+                "the program disagrees with the model",
+                place=Place(str(certificate.program_path)),
+                notes=(
+                    f"input    {inputs}        (the first of {found} found{part})",
+                    f"program  {example.program_value!r}",
+                    f"model    {example.network_value!r}   (replayed in the original runtime)",
+                    *notes,
+                ),
+                remedy=(
+                    f"distill compile {certificate.model_folder} "
+                    f"--start-from {certificate.program_path}"
+                ),
+                exit_code=1,
+            )
+            return "broken", error
+        case Proved() if changed or _differs(recorded, verdict):
+            return "stale", DistillError(
+                "D213",
+                "the claim holds, but not of what the certificate recorded",
+                place=str(certificate.path),
+                notes=notes,
+                remedy="run distill compile again to renew the certificate",
+                exit_code=5,
+            )
+        case Proved():
+            return "holds", None
+    if recorded.get("kind") == "PROVED":
+        reason = verdict.reason if isinstance(verdict, Unknown) else "only tested"
+        return "unknown", DistillError(
+            "D202",
+            f"the claim could not be established again: {reason}",
+            place=str(certificate.path),
+            notes=notes,
+            exit_code=3,
+        )
+    return "holds", None
+
+
+def _differs(recorded: dict[str, Any], verdict: Proved) -> bool:
+    """Do the network's own values differ from those that were enumerated?"""
+    before = recorded.get("evidence", {}).get("digest")
+    now = verdict.evidence.get("digest")
+    return before is not None and now is not None and before != now

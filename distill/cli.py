@@ -1,0 +1,383 @@
+"""The command line.  Results on stdout, progress and diagnostics on stderr.
+
+Exit codes: 0 the claim holds; 1 a counterexample; 2 usage; 3 no verdict within the budget; 4 model
+unreadable; 5 certificate stale or corrupt; 70 internal error; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+USAGE, UNDECIDED, INTERRUPTED, INTERNAL = 2, 3, 130, 70
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    from dsl.errors import DistillError
+
+    options = _parser().parse_args(arguments)
+    if not hasattr(options, "run"):
+        _parser().print_help()
+        return USAGE
+    try:
+        return int(options.run(options))
+    except DistillError as error:
+        _diagnose(error, options)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _diagnose(error: Any, options: argparse.Namespace) -> None:
+    if getattr(options, "json", False):
+        table = {
+            "error": error.code,
+            "finding": error.finding,
+            "place": str(error.place or ""),
+            "notes": list(error.notes),
+            "help": error.remedy,
+        }
+        print(json.dumps(table))
+    print(error, file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="distill",
+        description="A compiler from trained networks to short, readable, proven Python programs.",
+    )
+    parser.add_argument("--version", action="version", version="distill 0.1.0")
+    commands = parser.add_subparsers(metavar="COMMAND")
+    _compile_command(commands)
+    _check_command(commands)
+    inspect = _command(commands, "inspect", "what a model contains and the next command", _inspect)
+    _model_options(inspect)
+    search = _command(commands, "search", "the ranked hypotheses for a model", _search)
+    _model_options(search)
+    _budget_options(search)
+    explain = _command(commands, "explain", "what an error code or a certificate says", _explain)
+    explain.add_argument("subject", metavar="CODE|CERTIFICATE")
+    init = _command(commands, "init", "write a task.toml beside a model", _init)
+    init.add_argument("model", metavar="MODEL")
+    init.add_argument("-d", "--domain", default="")
+    _command(commands, "doctor", "what is installed, and what is missing", _doctor)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _compile_command(commands: Any) -> None:
+    parser = _command(commands, "compile", "distil a network and prove the program", _compile)
+    _model_options(parser)
+    _budget_options(parser)
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="where to write (default: the model's name)"
+    )
+
+
+def _check_command(commands: Any) -> None:
+    parser = _command(commands, "check", "establish certificates again", _check)
+    parser.add_argument("paths", nargs="*", default=["."], metavar="PATH")
+    parser.add_argument("--time", default="5m", help="for each certificate (default 5m)")
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a checkpoint, or a folder with task.toml")
+    parser.add_argument("-d", "--domain", help="the inputs, such as 'a: int[0..9], b: int[0..9]'")
+    parser.add_argument("--pack", help="how inputs are packed, such as '[a, b, 113]'")
+    parser.add_argument("--positions", help="which outputs count: all, last, -1, 9..13")
+    parser.add_argument("--decode", help="argmax, argmin, threshold(0.5), round, value +- 0.01")
+    parser.add_argument("--dtype", help="of the network's input: float32, int64, ...")
+    parser.add_argument("--shape", help="of the network's input: '[batch, 1, 28, 28]'")
+
+
+def _budget_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--time", default="5m", help="the budget: 90s, 5m, 1h (default 5m)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start-from", metavar="PROGRAM", help="a program.py to try first")
+
+
+def _given(options: argparse.Namespace) -> dict[str, str]:
+    names = ("pack", "positions", "decode", "dtype", "shape")
+    given = {name: getattr(options, name) for name in names if getattr(options, name, None)}
+    if options.domain and "decode" not in given:
+        given["decode"] = "argmax"
+    if options.domain and "dtype" not in given:
+        given["dtype"] = _input_dtype(Path(options.model))
+    return given
+
+
+def _input_dtype(path: Path) -> str:
+    """The dtype of a model's first input; float32 where it cannot be seen."""
+    if path.suffix != ".pt2" or not path.is_file():
+        return "float32"
+    from distill import oracle
+
+    return oracle.input_dtype(path)
+
+
+class Progress:
+    """Lines on stderr: a phase when it begins, a hypothesis when it is the best so far."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.started = time.monotonic()
+        self.best: Any = None
+
+    def __call__(self, phase: str, figures: Mapping[str, Any]) -> None:
+        if self.quiet:
+            return
+        match phase:
+            case "observed":
+                what = "all" if figures["complete"] else "a sample"
+                self.line("evaluate", f"{figures['inputs']} inputs ({what})")
+            case "proposer":
+                self.line("search", figures["name"])
+            case "verify":
+                self.line("verify", figures["method"])
+            case "hypothesis" if figures["best"] is not self.best:
+                self.best = figures["best"]
+                from dsl.printer import body_lines
+
+                body = body_lines(self.best.program)
+                text = body[0].strip() if len(body) == 1 else f"{len(body)} lines"
+                agrees = 100 * (1 - self.best.disagreement)
+                self.line("best", f"size {self.best.size}: {text[:60]}  agrees {agrees:.2f} %")
+
+    def line(self, phase: str, text: str) -> None:
+        spent = f"{time.monotonic() - self.started:.1f}s"
+        print(f"  {phase:<9} {text:<66} {spent:>7}", file=sys.stderr, flush=True)
+
+
+def _compile(options: argparse.Namespace) -> int:
+    from distill import api, emit
+    from distill.certificate import verdict_table
+    from dsl.claim import Proved, Refuted, Tested
+
+    progress = Progress(options.quiet)
+    progress.line("read", options.model) if not options.quiet else None
+    result = api.compile(
+        options.model,
+        options.domain,
+        time=options.time,
+        seed=options.seed,
+        start_from=options.start_from,
+        report=progress,
+        **_given(options),
+    )
+    folder = Path(options.out or _name_of(Path(options.model)))
+    written = result.save(folder)
+    if options.json:
+        table = {
+            "verdict": verdict_table(result.verdict),
+            "program": result.source,
+            "nodes": result.inner.best.size,
+            "seconds": round(result.inner.seconds, 3),
+            "files": [str(path) for path in written],
+        }
+        print(json.dumps(table))
+    else:
+        print("\n".join(emit.front_lines(result.front, result.inner.best)))
+        print()
+        print(result.source[result.source.index("def ") :] if options.quiet else result.source)
+        print(emit.sentence(result.verdict))
+        print("wrote   " + "  ".join(str(path) for path in written))
+    match result.verdict:
+        case Proved() | Tested():
+            return 0
+        case Refuted():
+            return UNDECIDED
+    return UNDECIDED
+
+
+def _name_of(path: Path) -> str:
+    return path.resolve().name if path.is_dir() else path.stem
+
+
+def _check(options: argparse.Namespace) -> int:
+    from distill.api import seconds_of
+    from distill.certificate import verdict_table
+    from distill.checking import check
+
+    started = time.monotonic()
+    findings = [check(path, seconds=seconds_of(options.time)) for path in _found(options.paths)]
+    if options.json:
+        rows = [
+            {
+                "path": str(f.path),
+                "state": f.state,
+                "verdict": None if f.verdict is None else verdict_table(f.verdict),
+                "error": None if f.error is None else f.error.code,
+            }
+            for f in findings
+        ]
+        print(json.dumps(rows))
+    for finding in findings:
+        if finding.error is not None:
+            print(finding.error, file=sys.stderr)
+    counts = {s: sum(f.state == s for f in findings) for s in ("holds", "broken", "stale")}
+    unknown = len(findings) - sum(counts.values())
+    if not options.json:
+        print(
+            f"checked {len(findings)} certificate{'s' * (len(findings) != 1)}: "
+            f"{counts['holds']} hold, {counts['broken']} broken, {counts['stale']} stale, "
+            f"{unknown} unknown   ({time.monotonic() - started:.1f}s)"
+        )
+    if counts["broken"]:
+        return 1
+    codes = [f.error.exit_code for f in findings if f.error is not None]
+    return max(codes, default=0)
+
+
+def _found(paths: Sequence[str]) -> list[Path]:
+    """The certificates named, and those below the folders named."""
+    from dsl.errors import DistillError
+
+    found: list[Path] = []
+    for text in paths:
+        path = Path(text)
+        if path.is_dir():
+            found += sorted(
+                p
+                for p in path.rglob("certificate.json")
+                if not any(part.startswith(".") for part in p.relative_to(path).parts)
+            )
+        else:
+            found.append(path)
+    if not found:
+        raise DistillError("D214", f"no certificate.json under {', '.join(paths)}")
+    return found
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from distill.fingerprints import tensors
+    from dsl.errors import DistillError
+
+    path = Path(options.model)
+    if not path.exists():
+        raise DistillError("D001", f"there is no file {path}", place=str(path), exit_code=4)
+    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
+    parts = {str(file.name): tensors(file) for file in files if file.suffix in _MODEL_SUFFIXES}
+    if options.json:
+        print(json.dumps(parts))
+        return 0
+    for name, table in parts.items():
+        print(f"{name}: {len(table)} parts")
+        for part, digest in sorted(table.items()):
+            print(f"  {digest[:12]}  {part}")
+    domain = "" if (path / "task.toml").is_file() else " -d 'x: real[-1,1]'"
+    print(f"next    distill compile {path}{domain}")
+    return 0
+
+
+_MODEL_SUFFIXES = (".pt2", ".onnx", ".safetensors", ".npz", ".pt")
+
+
+def _search(options: argparse.Namespace) -> int:
+    from distill import api, emit
+    from dsl.printer import to_python
+
+    progress = Progress(options.quiet)
+    result = api.compile(
+        options.model,
+        options.domain,
+        time=options.time,
+        seed=options.seed,
+        start_from=options.start_from,
+        report=progress,
+        **_given(options),
+    )
+    if options.json:
+        rows = [
+            {
+                "size": entry.size,
+                "disagreement": entry.disagreement,
+                "proposer": entry.hypothesis.proposer,
+                "program": to_python(entry.program),
+            }
+            for entry in result.front
+        ]
+        print(json.dumps(rows))
+    else:
+        print("\n".join(emit.front_lines(result.front, result.inner.best)))
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from distill.explain import explanation
+
+    print(explanation(options.subject))
+    return 0
+
+
+def _init(options: argparse.Namespace) -> int:
+    from distill.certificate import write_text
+    from dsl.domain import Domain
+    from dsl.errors import DistillError
+
+    model = Path(options.model)
+    if not model.is_file():
+        raise DistillError("D001", f"there is no file {model}", place=str(model), exit_code=4)
+    path = model.parent / "task.toml"
+    if path.exists():
+        raise DistillError("D132", f"{path} exists already", place=str(path))
+    domain = options.domain or "a: int[0..9], b: int[0..9]"
+    Domain(domain)
+    dtype = _input_dtype(model)
+    write_text(
+        path,
+        f'name = "{model.stem}"\nmodel = "{model.name}"\ndomain = {json.dumps(domain)}\n\n'
+        f'[input]\ndtype = "{dtype}"\n\n[output]\npositions = "all"\ndecode = "argmax"\n',
+    )
+    print(f"wrote   {path}\nnext    distill compile {model.parent}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from importlib import metadata
+
+    needed = ("numpy", "torch", "jax", "z3-solver", "lark", "networkx", "scipy", "rich")
+    extras = {
+        "onnx": "onnx",
+        "onnxruntime": "onnx",
+        "transformers": "huggingface",
+        "safetensors": "huggingface",
+        "distributed": "dask",
+    }
+    rows = []
+    for name in (*needed, *extras):
+        try:
+            rows.append((name, metadata.version(name), ""))
+        except metadata.PackageNotFoundError:
+            extra = extras.get(name)
+            remedy = f"pip install 'distillc[{extra}]'" if extra else "pip install distillc"
+            rows.append((name, "missing", remedy))
+    if options.json:
+        print(json.dumps({name: version for name, version, _ in rows}))
+    else:
+        for name, version, remedy in rows:
+            print(f"{name:<14} {version:<12} {remedy}".rstrip())
+    return 0 if all(version != "missing" for name, version, _ in rows if name in needed) else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

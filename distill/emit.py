@@ -1,0 +1,137 @@
+"""What a compilation leaves behind: program.py, certificate.json, summary.txt."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.certificate import SCHEMA, sealed, verdict_table, write_text
+from distill.fingerprints import tensors
+from distill.pipeline import Entry, Result
+from distill.task import Task
+from dsl.claim import Proved, Refuted, Tested, Unknown, Verdict
+from dsl.printer import body_lines, count_lines, to_python
+
+
+def sentence(verdict: Verdict) -> str:
+    """The verdict in one sentence."""
+    match verdict:
+        case Proved(method, proven_domain, _, evidence):
+            count = evidence.get("inputs")
+            if method == "enumeration" and count is not None:
+                return f"PROVED  the program equals the network on all {grouped(count)} inputs"
+            return f"PROVED  the program equals the network on {proven_domain} ({method})"
+        case Refuted(_, example, found, disagreement, _):
+            share = "" if disagreement is None else f" ({percent(disagreement)} of the inputs)"
+            return f"REFUTED  {call_text(example.inputs)}: the program gives " + (
+                f"{example.program_value!r}, the network {example.network_value!r}; "
+                f"{grouped(found)} found{share}"
+            )
+        case Tested(samples, bound, _):
+            return (
+                f"TESTED  no difference on {grouped(samples)} random inputs "
+                f"(disagreement at most {percent(bound)} with 99 % confidence)"
+            )
+        case Unknown(reason, proven, refuted, _):
+            return (
+                f"UNKNOWN  {reason} (proven {percent(proven)}, refuted {percent(refuted)} "
+                "of the domain)"
+            )
+
+
+def call_text(inputs: Mapping[str, Any]) -> str:
+    """An input as a call that can be pasted."""
+    return f"program({', '.join(f'{name}={value!r}' for name, value in inputs.items())})"
+
+
+def grouped(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def program_text(result: Result) -> str:
+    """The text of program.py: claim, domain and verdict as its docstring."""
+    claim = result.target.claim.decode
+    lines = [
+        "Distilled from a network; equal to it as stated.",
+        "",
+        f"domain   {result.target.domain}",
+        f"output   {claim.rule}"
+        + (f" +- {claim.tolerance:g}" if claim.tolerance else "")
+        + (" of the network's outputs"),
+        f"verdict  {sentence(result.verdict)}",
+    ]
+    return to_python(result.program, "\n".join(lines))
+
+
+def front_lines(front: tuple[Entry, ...], best: Entry) -> list[str]:
+    """The table of sizes, agreements and programs."""
+    lines = [f"     {'size':>5}  {'agrees':>9}  program"]
+    for entry in front:
+        mark = ">>>" if entry.program == best.program else "   "
+        body = body_lines(entry.program)
+        last = body[-1].strip() if len(body) == 1 else f"{count_lines(entry.program)} lines"
+        if len(last) > 80:
+            last = last[:77] + "..."
+        lines.append(f" {mark} {entry.size:>5}  {100 * (1 - entry.disagreement):>7.2f} %  {last}")
+    return lines
+
+
+def summary(result: Result) -> str:
+    """A page of plain text."""
+    lines = [
+        sentence(result.verdict),
+        "",
+        f"domain    {result.target.domain}",
+        f"observed  {grouped(result.observed)} inputs" + (", all" if result.complete else ""),
+        f"time      {result.seconds:.1f} s",
+        f"tried     {grouped(result.tried)} candidates",
+        "",
+        *front_lines(result.front, result.best),
+    ]
+    evidence = getattr(result.verdict, "evidence", {})
+    if evidence.get("near_ties"):
+        lines += ["", f"near-ties {evidence['near_ties']}: decided within float noise; listed in"]
+        lines += ["          certificate.json under evidence.near_tie_inputs"]
+    return "\n".join(lines) + "\n"
+
+
+def save(result: Result, task: Task, folder: Path) -> tuple[Path, ...]:
+    """Writes the files into a folder, each whole or not at all; the certificate comes last."""
+    text = program_text(result)
+    program, certificate = folder / "program.py", folder / "certificate.json"
+    write_text(program, text)
+    write_text(folder / "summary.txt", summary(result))
+    content = {
+        "schema": SCHEMA,
+        "tool": "distill 0.1.0",
+        "task": {**dict(task.table), "model": task.model.name},
+        "model": {
+            "folder": os.path.relpath(task.folder.resolve(), folder.resolve()),
+            "fingerprint": result.target.fingerprint,
+            "tensors": tensors(task.model),
+        },
+        "program": {
+            "file": program.name,
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "nodes": result.best.size,
+            "lines": count_lines(result.program),
+        },
+        "verdict": {
+            **verdict_table(result.verdict),
+            "runtime": {"python": platform.python_version(), "numpy": np.__version__},
+        },
+    }
+    import json
+
+    write_text(certificate, json.dumps(sealed(content), indent=1, ensure_ascii=False) + "\n")
+    return program, certificate, folder / "summary.txt"
