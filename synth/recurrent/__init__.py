@@ -1,0 +1,1 @@
+"""Recurrent networks as state machines and integer programs."""

@@ -1,0 +1,74 @@
+"""The search for a program of a recurrent network: columns, closed sets, maps, in that order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from synth.recurrent.closure import closed_sets, setting
+from synth.recurrent.columns import Column, clock, distinct, lags, probes, recurrences
+from synth.recurrent.machine import Machine, best_machine
+from synth.recurrent.traces import Teacher, Traces
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A machine, the columns that it keeps, and the expressions looked at so far."""
+
+    machine: Machine
+    columns: tuple[Column, ...]
+    tried: int
+
+
+def moduli_of(teacher: Teacher, traces: Traces) -> tuple[int, ...]:
+    """Numbers that may be divided by: small ones, and the sizes of the alphabets."""
+    numbers = {2, 3, 4, 5, 6, 7}
+    for channel in teacher.channels:
+        if channel.count <= 32:
+            numbers.add(channel.high + 1)
+    answers = np.unique(traces.answers)
+    if 2 <= len(answers) <= 32 and answers[0] >= 0:
+        numbers.add(int(answers[-1]) + 1)
+    return tuple(sorted(n for n in numbers if n >= 2))
+
+
+def columns_of(teacher: Teacher, traces: Traces, moduli: tuple[int, ...]) -> list[Column]:
+    """All columns, those that are constant or the same as a cheaper one left out."""
+    depth = 4 if teacher.alphabet <= 4 else 3
+    return distinct(
+        column
+        for source in (
+            lags(teacher, traces),
+            clock(traces),
+            recurrences(teacher, traces, moduli),
+            probes(teacher, traces, depth),
+        )
+        for column in source
+    )
+
+
+def candidates(
+    teacher: Teacher, traces: Traces, *, deadline: float, seed: int = 0, enough: int = 12
+) -> Iterator[Candidate]:
+    """Machines that agree with all traces, each cheaper than those before."""
+    moduli = moduli_of(teacher, traces)
+    columns = columns_of(teacher, traces, moduli)
+    data = setting(
+        columns, traces.words, traces.answers, final=not teacher.every_step, limit=600
+    )
+    tried, found, best = len(columns), 0, np.inf
+    for chosen in closed_sets(data, most=5, deadline=deadline):
+        kept = tuple(columns[i] for i in chosen)
+        machine, count = best_machine(
+            teacher, traces, kept, moduli, deadline=deadline, seed=seed
+        )
+        tried += count
+        found += 1
+        if machine is not None and machine.cost < best:
+            best = machine.cost
+            yield Candidate(machine, kept, tried)
+        if found >= enough or time.monotonic() > deadline:
+            break
