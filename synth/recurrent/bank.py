@@ -35,10 +35,30 @@ _LOGIC: tuple[tuple[str, Binary, bool], ...] = (
     ("or", np.maximum, True),
     ("ne", np.not_equal, True),
 )
-_OPERATIONS = {name: i for i, name in enumerate(
-    ("leaf", "not", "abs", "mod", "floordiv", "add", "sub", "mul", "max", "min", "lt", "le", "eq",
-     "and", "or", "ne", "neg")
-)}
+_OPERATIONS = {
+    name: i
+    for i, name in enumerate(
+        (
+            "leaf",
+            "not",
+            "abs",
+            "mod",
+            "floordiv",
+            "add",
+            "sub",
+            "mul",
+            "max",
+            "min",
+            "lt",
+            "le",
+            "eq",
+            "and",
+            "or",
+            "ne",
+            "neg",
+        )
+    )
+}
 _NAMES = {i: name for name, i in _OPERATIONS.items()}
 
 
@@ -121,8 +141,15 @@ class Bank:
         values, truth = self.values[start:stop], self.truth[start:stop]
         blocks = []
 
-        def push(name: str, chosen: np.ndarray, result: np.ndarray, *, second: int,
-                 extra: np.ndarray | float, is_truth: bool) -> None:
+        def push(
+            name: str,
+            chosen: np.ndarray,
+            result: np.ndarray,
+            *,
+            second: int,
+            extra: np.ndarray | float,
+            is_truth: bool,
+        ) -> None:
             recipe = np.stack(
                 [np.full(len(chosen), _OPERATIONS[name]), chosen, np.full(len(chosen), second)], 1
             )
@@ -157,7 +184,13 @@ class Bank:
         return blocks
 
     def _pairs(
-        self, name: str, function: Binary, a: np.ndarray, b: np.ndarray, symmetric: bool, truth: bool
+        self,
+        name: str,
+        function: Binary,
+        a: np.ndarray,
+        b: np.ndarray,
+        symmetric: bool,
+        truth: bool,
     ) -> list[tuple[np.ndarray, ...]]:
         left, right = (grid.ravel() for grid in np.meshgrid(a, b, indexing="ij"))
         keep = left <= right if symmetric else left != right

@@ -37,9 +37,7 @@ def setting(
     now = np.stack([c[:, :-1].ravel() for c in classes], axis=1)
     then = np.stack([c[:, 1:].ravel() for c in classes], axis=1)
     value = answers[:, :-1] if final else answers
-    return Setting(
-        symbol, partition(value), now, then, np.array([c.cost for c in columns]), final
-    )
+    return Setting(symbol, partition(value), now, then, np.array([c.cost for c in columns]), final)
 
 
 def closed_sets(data: Setting, *, most: int, deadline: float) -> Iterator[tuple[int, ...]]:
@@ -98,7 +96,9 @@ def _clash(group: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def _joint(data: Setting, chosen: tuple[int, ...]) -> np.ndarray:
     state = np.zeros(len(data.symbol), np.int64)
     for column in chosen:
-        state = partition(state * (int(data.now[:, column].max(initial=0)) + 1) + data.now[:, column])
+        state = partition(
+            state * (int(data.now[:, column].max(initial=0)) + 1) + data.now[:, column]
+        )
     return state
 
 

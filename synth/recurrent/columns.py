@@ -54,7 +54,9 @@ def clock(traces: Traces) -> Iterator[Column]:
 Update = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def _features(channels: tuple[Channel, ...]) -> Iterator[tuple[str, float, Callable[..., np.ndarray]]]:
+def _features(
+    channels: tuple[Channel, ...],
+) -> Iterator[tuple[str, float, Callable[..., np.ndarray]]]:
     """Numbers to be accumulated: (name, cost, function of the channels' columns)."""
     for j, channel in enumerate(channels):
         yield channel.name, 1.0, lambda *x, j=j: x[j]

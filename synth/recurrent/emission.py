@@ -54,7 +54,10 @@ def to_program(
 
 
 def _loop(
-    machine: Machine, targets: tuple[str, ...], source: Expr, body: list[Assign | Append],
+    machine: Machine,
+    targets: tuple[str, ...],
+    source: Expr,
+    body: list[Assign | Append],
     outputs: tuple[str, ...],
 ) -> Loop:
     state = tuple((n, Literal(value)) for n, value in zip(machine.names, machine.first))

@@ -50,8 +50,15 @@ class Maps:
     banks: dict[tuple[object, ...], Bank] = field(default_factory=dict)
     tried: int = 0
 
-    def best(self, wanted: np.ndarray, key: object, fresh: frozenset[int], *, truth: bool,
-             symbol: bool = True) -> Found | None:
+    def best(
+        self,
+        wanted: np.ndarray,
+        key: object,
+        fresh: frozenset[int],
+        *,
+        truth: bool,
+        symbol: bool = True,
+    ) -> Found | None:
         """The cheapest expression for `wanted`, from the symbol, the new values of the columns in
         `fresh` and the old values of the others; None too where there is no such map."""
         place = (key, fresh)
@@ -77,14 +84,17 @@ class Maps:
             result = cheapest(bank, wanted[part], truth=truth)
             if result is None or len(part) == len(first):
                 return result
-            wrong = first[self._values(result.expr, state[first], self.symbols[first])
-                          != wanted[first]]
+            wrong = first[
+                self._values(result.expr, state[first], self.symbols[first]) != wanted[first]
+            ]
             if not len(wrong):
                 return result
             part = np.unique(np.concatenate([part, wrong[:: max(1, len(wrong) // 20)]]))
         return None
 
-    def _bank(self, state: np.ndarray, part: np.ndarray, fresh: frozenset[int], symbol: bool) -> Bank:
+    def _bank(
+        self, state: np.ndarray, part: np.ndarray, fresh: frozenset[int], symbol: bool
+    ) -> Bank:
         key = (fresh, symbol, part.tobytes())
         if key not in self.banks:
             leaves = [*self._leaves(state[part], self.symbols[part], symbol)]
@@ -150,13 +160,22 @@ def best_machine(
     now = _stack([c.values[:, :-1] for c in columns], count * length)
     then = _stack([c.values[:, 1:] for c in columns], count * length)
     symbols = traces.words.reshape(-1, k)
-    answer = traces.after().ravel()
+    final = not teacher.every_step
+    answer = (traces.answers[:, :-1] if final else traces.answers).ravel()
     rows = np.concatenate([now, symbols], axis=1)
-    _, first = np.unique(rows, axis=0, return_index=True)
-    first.sort()
+    first = _representatives(rows, np.column_stack([then, answer]))
+    whole = _stack([c.values for c in columns], traces.answers.size)
+    if first is None or (final and _representatives(whole, traces.answers.reshape(-1, 1)) is None):
+        return None, 0
     maps = Maps(
-        teacher, names, symbols[first], now[first], then[first],
-        _constants(teacher), moduli, seed,
+        teacher,
+        names,
+        symbols[first],
+        now[first],
+        then[first],
+        _constants(teacher),
+        moduli,
+        seed,
     )
     truth = teacher.labels == (False, True)
     best: Machine | None = None
@@ -175,8 +194,12 @@ def _orders(count: int) -> Iterator[tuple[tuple[int, ...], bool]]:
 
 
 def _machine(
-    maps: Maps, columns: Sequence[Column], order: tuple[int, ...], simultaneous: bool,
-    answer: np.ndarray, truth: bool,
+    maps: Maps,
+    columns: Sequence[Column],
+    order: tuple[int, ...],
+    simultaneous: bool,
+    answer: np.ndarray,
+    truth: bool,
 ) -> Machine | None:
     updates: list[tuple[int, Expr]] = []
     cost = 0.0
@@ -190,8 +213,8 @@ def _machine(
         fresh = fresh if simultaneous else fresh | {i}
     everything = frozenset(range(len(columns)))
     final = not maps.teacher.every_step
-    after = maps.best(answer, "answer", everything, truth=truth, symbol=not final)
-    before = None if final else maps.best(answer, "answer", frozenset(), truth=truth)
+    before = maps.best(answer, "answer", frozenset(), truth=truth, symbol=not final)
+    after = None if final else maps.best(answer, "answer", everything, truth=truth)
     options = [(f.cost, b, f) for b, f in ((False, after), (True, before)) if f is not None]
     if not options:
         return None
@@ -200,6 +223,14 @@ def _machine(
     return Machine(
         maps.names, first, tuple(updates), simultaneous, found.expr, is_before, cost + price
     )
+
+
+def _representatives(rows: np.ndarray, values: np.ndarray) -> np.ndarray | None:
+    """The first of each kind of row, in order; None if equal rows have different values."""
+    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    if (values != values[first][inverse.reshape(-1)]).any():
+        return None
+    return np.sort(first)
 
 
 def _better(a: Machine | None, b: Machine | None) -> Machine | None:

@@ -206,9 +206,7 @@ def _affine(leaves: Sequence[Leaf], columns: np.ndarray, wanted: np.ndarray) -> 
         return
     solution = np.linalg.lstsq(design, wanted.astype(float), rcond=None)[0]
     weights = np.rint(solution).astype(np.int64)
-    if (np.abs(weights) < 10_000).all() and (
-        columns @ weights[:-1] + weights[-1] == wanted
-    ).all():
+    if (np.abs(weights) < 10_000).all() and (columns @ weights[:-1] + weights[-1] == wanted).all():
         expr, cost = linear_form(leaves, weights)
         yield Found(expr, cost, False)
 
@@ -241,7 +239,9 @@ def _separations(
         i = good[np.argmin(np.abs(weights[good]).sum(axis=1))]
         threshold = int(_between(high[i : i + 1], least[i : i + 1])[0])
         expr, cost = linear_form(leaves, np.append(weights[i], 0))
-        yield Found(Call("gt", (expr, Literal(threshold))), cost + 1 + literal_cost(threshold), True)
+        yield Found(
+            Call("gt", (expr, Literal(threshold))), cost + 1 + literal_cost(threshold), True
+        )
 
 
 def linear_form(leaves: Sequence[Leaf], weights: np.ndarray) -> tuple[Expr, float]:
@@ -349,12 +349,21 @@ def _split(
                 continue
             rest = (tests[k] == 0) if then else (tests[k] != 0)
             part = _Candidates(
-                candidates.misses[:, rest], candidates.cost, candidates.number,
-                candidates.constant, candidates.wanted[rest],
+                candidates.misses[:, rest],
+                candidates.cost,
+                candidates.number,
+                candidates.constant,
+                candidates.wanted[rest],
             )
             inner = _split(
-                bank, part, tests[:, rest], price, conditions, depth - 1,
-                limit - float(price[k] + have[k]) - 1, truth,
+                bank,
+                part,
+                tests[:, rest],
+                price,
+                conditions,
+                depth - 1,
+                limit - float(price[k] + have[k]) - 1,
+                truth,
             )
             if inner is None:
                 continue

@@ -56,17 +56,12 @@ def candidates(
     """Machines that agree with all traces, each cheaper than those before."""
     moduli = moduli_of(teacher, traces)
     columns = columns_of(teacher, traces, moduli)
-    data = setting(
-        columns, traces.words, traces.answers, final=not teacher.every_step, limit=600
-    )
-    tried, found, best = len(columns), 0, np.inf
-    for chosen in closed_sets(data, most=5, deadline=deadline):
+    data = setting(columns, traces.words, traces.answers, final=not teacher.every_step, limit=600)
+    tried, best = len(columns), np.inf
+    for found, chosen in enumerate(closed_sets(data, most=5, deadline=deadline), 1):
         kept = tuple(columns[i] for i in chosen)
-        machine, count = best_machine(
-            teacher, traces, kept, moduli, deadline=deadline, seed=seed
-        )
+        machine, count = best_machine(teacher, traces, kept, moduli, deadline=deadline, seed=seed)
         tried += count
-        found += 1
         if machine is not None and machine.cost < best:
             best = machine.cost
             yield Candidate(machine, kept, tried)

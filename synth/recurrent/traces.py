@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Words = np.ndarray
+"""Sequences of symbols, (B, L, channels), int64."""
+
 
 @dataclass(frozen=True, slots=True)
 class Channel:
@@ -49,9 +52,7 @@ class Teacher:
 
     def symbols(self) -> np.ndarray:
         """All symbols, (alphabet, channels), in lexicographic order."""
-        grids = np.meshgrid(
-            *[np.arange(c.low, c.high + 1) for c in self.channels], indexing="ij"
-        )
+        grids = np.meshgrid(*[np.arange(c.low, c.high + 1) for c in self.channels], indexing="ij")
         return np.stack([grid.ravel() for grid in grids], axis=1)
 
 
@@ -68,7 +69,9 @@ class Traces:
         return self.answers[:, self.answers.shape[1] - self.words.shape[1] :]
 
 
-def sampled_words(teacher: Teacher, count: int, length: int, rng: np.random.Generator) -> np.ndarray:
+def sampled_words(
+    teacher: Teacher, count: int, length: int, rng: np.random.Generator
+) -> np.ndarray:
     """Words of one length (N, length, k).  A part of them uses few symbols, so that histories
     meet again although the alphabet may be large; all words where there are no more than asked."""
     channels = teacher.channels
@@ -78,9 +81,7 @@ def sampled_words(teacher: Teacher, count: int, length: int, rng: np.random.Gene
         numbers = np.arange(int(total))
         digits = [numbers // len(symbols) ** (length - 1 - i) % len(symbols) for i in range(length)]
         return symbols[np.stack(digits, axis=1)]
-    drawn = [
-        rng.integers(c.low, c.high + 1, (count, length)) for c in channels
-    ]
+    drawn = [rng.integers(c.low, c.high + 1, (count, length)) for c in channels]
     part = np.arange(count) % 4
     for k, channel in enumerate(channels):
         if channel.count <= 4:
@@ -108,7 +109,7 @@ def probe_words(teacher: Teacher, depth: int) -> list[np.ndarray]:
     words: list[np.ndarray] = []
     level: list[tuple[int, ...]] = [()]
     for length in range(1, depth + 1):
-        level = [word + (i,) for word in level for i in range(len(symbols))]
+        level = [(*word, i) for word in level for i in range(len(symbols))]
         if len(level) > 24:
             level = [(i,) * length for i in range(len(symbols))]
         words += [symbols[list(word)] for word in level]
