@@ -1,0 +1,53 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BENCHMARKS ?= ../shared/benchmarks
+READY := $(VENV)/.ready
+
+.PHONY: help demo test bench acceptance lint golden examples clean
+
+help:
+	@echo "make demo        distil a network that ships in examples/, with proof"
+	@echo "make test        lint, types and the whole test suite"
+	@echo "make lint        ruff and mypy"
+	@echo "make bench       the benchmark suites under BENCHMARKS=$(BENCHMARKS)"
+	@echo "make acceptance  loads every network under BENCHMARKS"
+	@echo "make golden      rewrites the expected programs in tests/golden"
+	@echo "make examples    trains the networks in examples/ again"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0" -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,onnx,huggingface]" -c constraints.txt
+	@touch $(READY)
+
+demo: $(READY)
+	@$(BIN)/distill compile examples/modular_addition --out build/modular_addition
+	@$(BIN)/distill check build/modular_addition
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+golden: $(READY)
+	$(BIN)/python -m pytest tests/golden --update-golden
+
+bench: $(READY)
+	@if [ -d "$(BENCHMARKS)" ]; then \
+	  $(BIN)/python -m benchmarks suite $(BENCHMARKS) --time 300 --jobs 2 --json build/bench.json; \
+	else echo "skipped: there is no folder $(BENCHMARKS); set BENCHMARKS=..."; fi
+
+acceptance: $(READY)
+	@if [ -d "$(BENCHMARKS)" ]; then \
+	  $(BIN)/python -m benchmarks.acceptance $(BENCHMARKS); \
+	else echo "skipped: there is no folder $(BENCHMARKS); set BENCHMARKS=..."; fi
+
+examples: $(READY)
+	$(BIN)/python examples/train.py
+
+clean:
+	rm -rf build dist *.egg-info $(VENV)

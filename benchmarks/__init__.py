@@ -1,0 +1,1 @@
+"""Measurements: suites of networks, rates, guidance.  Run with `python -m benchmarks`."""
