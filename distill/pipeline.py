@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ from dsl.claim import (
 from dsl.errors import DistillError
 from dsl.parser import equal_programs, parse
 from dsl.printer import to_python
-from dsl.program import Program, size
+from dsl.program import Call, Constant, Expr, Literal, Program, Variable, size
 from synth.problem import Observations, Problem, observe
 from synth.proposers import proposers
 from verify import sampling
@@ -38,6 +39,7 @@ COMPLETE_ENTRIES = 3_000_000
 _SAMPLE = 20_000
 _SHORT = 15
 _ROUNDS = 8
+_EXCEPTIONS = 40
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,10 @@ def consider(search: Search, hypothesis: Hypothesis) -> None:
     nodes = size(program)
     bits = code_length(nodes, wrong, total, _outcomes(search))
     entry = Entry(hypothesis, nodes, wrong / total, bits)
+    if 0 < wrong <= _EXCEPTIONS and search.complete:
+        patched = with_exceptions(search, program)
+        if patched is not None:
+            consider(search, replace(hypothesis, program=patched))
     if wrong == 0 and (search.proved is None or nodes < search.proved.size):
         entry = replace(entry, verdict=_verified(search, hypothesis))
     search.entries.append(entry)
@@ -225,6 +231,35 @@ def consider(search: Search, hypothesis: Hypothesis) -> None:
     search.report(
         "hypothesis",
         {"entry": entry, "best": best, "tried": search.tried, "front": front(search.entries)},
+    )
+
+
+def with_exceptions(search: Search, program: Program) -> Program | None:
+    """The program with the inputs on which it is wrong looked up in a table; None where inputs
+    cannot be keys."""
+    names = search.target.domain.names
+    table: dict[Any, Any] = {}
+    for o in search.observations:
+        if o.values.ndim != 1 or any(o.inputs[name].ndim != 1 for name in names):
+            return None
+        same = agreeing(program, o.inputs, o.values, search.target.claim.decode)
+        for row in np.flatnonzero(~same):
+            key = tuple(o.inputs[name][row].item() for name in names)
+            table[key if len(key) > 1 else key[0]] = o.values[row : row + 1].tolist()[0]
+    if program.body or any(isinstance(value, list) for value in table.values()):
+        return None
+    variables = tuple(Variable(name) for name in names)
+    key_expr: Expr = Call("tuple", variables) if len(names) > 1 else variables[0]
+    if len(table) == 1:
+        ((key, value),) = table.items()
+        parts = key if isinstance(key, tuple) else (key,)
+        tests = [Call("eq", (v, Literal(k))) for v, k in zip(variables, parts, strict=True)]
+        test = functools.reduce(lambda a, b: Call("and", (a, b)), tests)
+        return replace(program, result=Call("ite", (test, Literal(value), program.result)))
+    return replace(
+        program,
+        result=Call("get", (Constant("EXCEPTIONS"), key_expr, program.result)),
+        constants=(*program.constants, ("EXCEPTIONS", table)),
     )
 
 

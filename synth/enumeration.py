@@ -125,26 +125,23 @@ class Bank:
             "int": Kind(np.empty((0, count), np.int64)),
             "bool": Kind(np.empty((0, count), bool)),
         }
-        self.goals = [goal for goal in goals if goal.dtype.kind in "iub"]
         rng = np.random.default_rng(seed)
         self.keys = rng.integers(1, 2**63, min(PROBES, count), dtype=np.uint64) | np.uint64(1)
         self.places = np.sort(rng.permutation(count)[:PROBES])
         for kind in self.kinds.values():
             kind.probes = kind.values[:, self.places]
+        self.goals = {
+            "int": [goal.astype(np.int64) for goal in goals if goal.dtype.kind in "iub"],
+            # Truth values equal integers only where these are 0 and 1.
+            "bool": [goal.astype(bool) for goal in goals if np.isin(goal, (0, 1)).all()],
+        }
         self.goal_keys = {
-            name: np.array(
-                [self.hashed(self._as(goal, name)[None, self.places])[0] for goal in self.goals],
-                np.uint64,
-            )
-            for name in self.kinds
+            name: np.array([self.hashed(row[None, self.places])[0] for row in rows], np.uint64)
+            for name, rows in self.goals.items()
         }
         self.found: list[Expr] = []
         self.cost = 0
         self.waiting = sorted(leaves, key=lambda leaf: leaf.cost)
-
-    @staticmethod
-    def _as(goal: np.ndarray, kind: str) -> np.ndarray:
-        return goal.astype(np.int64 if kind == "int" else bool)
 
     def hashed(self, rows: np.ndarray) -> np.ndarray:
         """A 64-bit key of each row of values on the probes."""
@@ -181,7 +178,7 @@ class Bank:
                 continue
             kind.leaves.append(leaf.expr)
             self._append(name, keys, np.array([[-1, len(kind.leaves) - 1, 0]]), rows)
-            if any(np.array_equal(rows[0], self._as(goal, name)) for goal in self.goals):
+            if any(np.array_equal(rows[0], goal) for goal in self.goals[name]):
                 self.found.append(leaf.expr)
 
     def _splits(self, operator: Operator) -> Iterator[tuple[int, int]]:
@@ -227,7 +224,7 @@ class Bank:
         hits = np.isin(keys, self.goal_keys[operator.gives]) & valid
         for i in np.flatnonzero(hits)[:64]:
             row, whole = self._values(operator, source[one[i : i + 1]], source[other[i : i + 1]])
-            goals = (self._as(goal, operator.gives) for goal in self.goals)
+            goals = self.goals[operator.gives]
             if whole[0] and any(np.array_equal(row[0], goal) for goal in goals):
                 self.found.append(self._built(operator, int(one[i]), int(other[i])))
         if len(kind) + sum(len(keys) for keys, _ in kind.fresh) >= self.capacity:
