@@ -18,7 +18,7 @@ import numpy as np
 from distill.fingerprints import fingerprint
 from distill.phrases import Vocabulary, claim_of, condition_of
 from dsl import types as t
-from dsl.claim import Claim, Recurrence, Runtime, Target
+from dsl.claim import Claim, Recurrence, Runtime, Target, Translation
 from dsl.domain import Domain
 from dsl.errors import DistillError
 
@@ -188,9 +188,9 @@ def _recurrence(folder: Path) -> Recurrence | None:
     return oracle.from_step(path, first)
 
 
-def _traced(path: Path) -> Any:
+def _traced(path: Path) -> Translation:
     """The network in this language; None where no front end can translate it."""
-    return None
+    return lambda shape: None
 
 
 def _with_tolerance(task: Task, runtime: Runtime) -> Claim:

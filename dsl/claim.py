@@ -25,6 +25,10 @@ Runtime: TypeAlias = Callable[[np.ndarray], np.ndarray]
 Step: TypeAlias = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """One step of a recurrent network: (input (B, *x), state (B, h)) -> (raw output, next state)."""
 
+Translation: TypeAlias = Callable[[tuple[int, ...]], Program | None]
+"""The network in this language for packed inputs of a shape (batch axis left out); None where it
+cannot be translated.  See docs/decisions/0001-networks.md."""
+
 Rule: TypeAlias = Literal["argmax", "argmin", "threshold", "round", "value"]
 
 
@@ -104,14 +108,14 @@ class Recurrence:
 class Target:
     """A claim about one network: what every proposer and every verifier works on.
 
-    `network` is the traced network in this language (raw inputs to raw outputs, batch axis
-    left out), where the front end could translate it.
+    `network` gives the traced network in this language (packed inputs to raw outputs before
+    selection and decoding), where the front end could translate it.
     """
 
     domain: Domain
     claim: Claim
     runtime: Runtime
-    network: Program | None = None
+    network: Translation = lambda shape: None
     recurrence: Recurrence | None = None
     fingerprint: str = ""
 

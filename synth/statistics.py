@@ -24,10 +24,12 @@ def activations(target: Target, batch: Batch) -> dict[str, np.ndarray]:
     """Every layer's values on a batch, (B, features); the raw outputs where the network could not
     be translated."""
     found: dict[str, np.ndarray] = {}
-    if target.network is not None:
+    packed = target.pack(batch)
+    network = target.network(packed.shape[1:])
+    if network is not None:
         from dsl.networks import trace
 
-        for name, value in trace(target.network, target.pack(batch)).items():
+        for name, value in trace(network, packed).items():
             if value.ndim >= 2 and value.dtype.kind == "f" and len(value) == _rows(batch):
                 found[name] = value.reshape(len(value), -1)
     raw = np.asarray(target.raw(batch), np.float64)
