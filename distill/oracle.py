@@ -213,9 +213,11 @@ def from_gpt2(folder: Path) -> Runtime:
         ) from None
     import torch
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    model = transformers.GPT2LMHeadModel.from_pretrained(
+    logging: Any = transformers.logging
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    loader: Any = transformers.GPT2LMHeadModel
+    model = loader.from_pretrained(
         str(folder), attn_implementation="eager", local_files_only=True
     ).eval()
 

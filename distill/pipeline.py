@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dsl import types as t
 from dsl.agreement import agreeing
 from dsl.claim import (
     Counterexample,
@@ -149,12 +150,8 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
     """Every input where they are few, else a sample; with the values of the original runtime."""
     domain = target.domain
     rng = np.random.default_rng([seed, 1])
-    longest = max(
-        (
-            kind.high or 1
-            for kind in domain.types.values()
-            if hasattr(kind, "high") and hasattr(kind, "item")
-        ),
+    longest: int = max(
+        (kind.high or 1 for kind in domain.types.values() if isinstance(kind, t.Seq)),
         default=1,
     )
     small = domain.raw_size is not None and domain.raw_size * longest <= COMPLETE_ENTRIES

@@ -110,10 +110,10 @@ def _labelled(decode: Decode, index: np.ndarray) -> np.ndarray:
         return index
     kinds = {type(label) for label in decode.labels}
     if len(kinds) == 1 and kinds <= {int, float, bool, str}:
-        return np.array(decode.labels)[index]
+        return np.asarray(np.array(decode.labels)[index])
     labels = np.empty(len(decode.labels), object)
     labels[:] = decode.labels
-    return labels[index]
+    return np.asarray(labels[index])
 
 
 def _sides(decode: Decode, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -383,7 +383,7 @@ def _decoded_items(kind: t.Type, digits: np.ndarray) -> np.ndarray:
         case t.Real(low, _):
             return np.full(digits.shape, low, np.float64)
         case t.Token(alphabet):
-            return np.array(alphabet)[digits]
+            return np.asarray(np.array(alphabet)[digits])
     raise DistillError("D110", f"items of type {kind} cannot be enumerated")
 
 
@@ -525,7 +525,7 @@ class _Reader:
                     raise ValueError("no tokens are given")
                 if len(set(items)) < len(items):
                     raise ValueError("a token is given twice")
-                return t.Token(tuple(items))
+                return t.Token(tuple(items))  # type: ignore[arg-type]
             case "seq":
                 self.expect("(")
                 item = self.kind()

@@ -126,8 +126,8 @@ class Scope:
 
     def evaluate(self, expr: Expr) -> Value:
         match expr:
-            case Literal(value):
-                return constant(value, self.rank)
+            case Literal(written):
+                return constant(written, self.rank)
             case Constant(name):
                 return constant(self.constants[name], self.rank)
             case Variable(name):
@@ -176,7 +176,7 @@ class Scope:
         if self.active is not None:
             failed = failed & self.active
         if failed.any():
-            rows = failed.reshape(failed.shape[0], -1).any(axis=1)
+            rows = np.asarray(failed.reshape(failed.shape[0], -1).any(axis=1))
             reason = PRIMITIVES[call.primitive].undefined or "no value"
             raise Undefined(f"{call.primitive}: {reason}", rows)
 
@@ -244,8 +244,8 @@ class Scope:
                         values = [inner.evaluate(value) for value in statement.values]
                         for name, value in zip(statement.names, values, strict=True):
                             self.bind(name, value, self.rank)
-                    case Append(name, value):
-                        appended[name].append(inner.evaluate(value))
+                    case Append(name, item_expr):
+                        appended[name].append(inner.evaluate(item_expr))
             if live is not None:
                 for name, (old, _) in before.items():
                     new = self.variables[name][0]

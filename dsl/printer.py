@@ -213,9 +213,9 @@ def _call(node: Call, text: Any) -> tuple[str, int]:
             return f"{text(args[0], _POSTFIX)}[{_slice(args, text)}]", _POSTFIX
     if primitive.infix:
         # Comparisons do not associate: `(a < b) < c` needs its parentheses.
-        left = precedence + (precedence == 5)
+        outer = precedence + (precedence == 5)
         return (
-            f"{text(args[0], left)} {primitive.infix} {text(args[1], precedence + 1)}",
+            f"{text(args[0], outer)} {primitive.infix} {text(args[1], precedence + 1)}",
             precedence,
         )
     method = getattr(primitive, "method", "")

@@ -223,10 +223,10 @@ def _best_cut(material: Material, rows: np.ndarray, node: float) -> int | None:
     one_hot[np.arange(len(codes)), codes] = 1
     then = tests.astype(np.float32) @ one_hot.astype(np.float32)
     total = one_hot.sum(0)
-    bits = _entropy(then), _entropy(total - then)
+    bits = [_entropy(then), _entropy(total - then)]
     if len(material.leaves.exprs):
         covered = _covered(material, rows if len(codes) == len(rows) else sample)
-        bits = tuple(np.where(c, np.minimum(b, 5 * node), b) for b, c in zip(bits, covered))
+        bits = [np.where(c, np.minimum(b, 5 * node), b) for b, c in zip(bits, covered)]
     cost = sum(bits) + node * material.tests.sizes
     cost[~useful] = math.inf
     return int(np.argmin(cost))

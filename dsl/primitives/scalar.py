@@ -624,7 +624,7 @@ def integers(array: np.ndarray) -> np.ndarray:
     array = np.where(np.isfinite(array), array, 0.0)
     if array.size == 0 or float(np.abs(array).max()) < 2.0**62:
         return array.astype(np.int64)
-    return np.frompyfunc(int, 1, 1)(array).astype(object)
+    return np.asarray(np.frompyfunc(int, 1, 1)(array), object)
 
 
 class _Real(Primitive):

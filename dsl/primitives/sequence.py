@@ -168,7 +168,7 @@ class _Extreme(SequencePrimitive):
     """Of one sequence its extreme item; of several arguments the extreme one."""
 
     undefined = "the sequence is empty"
-    prefer: ClassVar[Callable[[Any, Any], Any]]
+    prefer: ClassVar[Callable[..., Any]]
 
     def type(self, *args: t.Type) -> t.Type:
         if len(args) == 1:
@@ -184,7 +184,7 @@ class _Extreme(SequencePrimitive):
         return (max if self.name == "max" else min)(*args)
 
     def failed(self, rank: int, *args: Value) -> np.ndarray | None:
-        return sequence(args[0], self.name).length == 0 if len(args) == 1 else None
+        return np.asarray(sequence(args[0], self.name).length == 0) if len(args) == 1 else None
 
     def batched(self, rank: int, *args: Value) -> Value:
         if len(args) > 1:
@@ -222,7 +222,7 @@ class Max(_Extreme):
     """The greatest item of a sequence, or the greatest of several arguments."""
 
     name, python = "max", "max"
-    prefer = staticmethod(lambda a, b: np.where(b > a, b, a))
+    prefer: ClassVar[Callable[..., Any]] = staticmethod(lambda a, b: np.where(b > a, b, a))
     examples = {"max([1, 3, 2])": 3, "max(1, 2)": 2}
 
 
@@ -230,7 +230,7 @@ class Min(_Extreme):
     """The least item of a sequence, or the least of several arguments."""
 
     name, python = "min", "min"
-    prefer = staticmethod(lambda a, b: np.where(b < a, b, a))
+    prefer: ClassVar[Callable[..., Any]] = staticmethod(lambda a, b: np.where(b < a, b, a))
     examples = {"min([1, 3, 2])": 1, "min(1, 2)": 1}
 
 
@@ -591,7 +591,7 @@ class Find(SequencePrimitive):
         return np.asarray(same & within(value, rank))
 
     def failed(self, rank: int, *args: Value) -> np.ndarray | None:
-        return ~self._hits(rank, *args).any(-1)
+        return np.asarray(~self._hits(rank, *args).any(-1))
 
     def batched(self, rank: int, *args: Value) -> Value:
         hits = self._hits(rank, *args)
