@@ -14,6 +14,9 @@ from dsl.primitives.base import Undefined
 from dsl.program import Expr, Program
 
 
+_FEW = 16
+
+
 def packed(claim: Claim, batch: Batch) -> np.ndarray:
     """The network's input for a batch, (B, ...), in the claim's dtype and shape."""
     array = _evaluated(claim.pack, batch, "pack").astype(claim.dtype)
@@ -83,7 +86,9 @@ def decoded(decode: Decode, raw: np.ndarray) -> Evaluation:
 
 def _least(margins: np.ndarray) -> np.ndarray:
     """The least margin of each row; NaN wins."""
-    flat = margins.reshape(len(margins), -1).astype(np.float64)
+    flat = margins.reshape(len(margins), -1).astype(np.float64, copy=False)
+    if flat.shape[1] == 1:
+        return np.asarray(flat[:, 0])
     if flat.shape[1] == 0:
         return np.full(len(flat), np.inf)
     return np.asarray(np.where(np.isnan(flat).any(1), np.nan, flat.min(1)))
@@ -95,14 +100,29 @@ def _extreme(decode: Decode, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         index = scores.shape[-1] - 1 - np.argmax(scores[..., ::-1], axis=-1)
     else:
         index = np.argmax(scores, axis=-1)
-    if scores.shape[-1] == 1:
-        margins = np.where(np.isnan(scores[..., 0]), np.nan, np.inf)
-    else:
-        top = np.partition(scores, -2, axis=-1)[..., -2:].astype(np.float64)
-        with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):
+        if scores.shape[-1] == 1:
+            margins = np.where(np.isnan(scores[..., 0]), np.nan, np.inf)
+        elif scores.shape[-1] <= _FEW:
+            best, second = _leading(scores)
+            margins = best.astype(np.float64) - second
+        else:
+            top = np.partition(scores, -2, axis=-1)[..., -2:].astype(np.float64)
             margins = top[..., 1] - top[..., 0]
-        margins = np.where(np.isnan(scores).any(-1), np.nan, margins)
+            margins = np.where(np.isnan(scores).any(-1), np.nan, margins)
     return _labelled(decode, index), margins
+
+
+def _leading(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The greatest and the second greatest entry of the last axis, one column after the other;
+    NaN where any entry is."""
+    first = scores[..., 0]
+    best, second = first, np.full(first.shape, -np.inf, first.dtype)
+    for k in range(1, scores.shape[-1]):
+        column = scores[..., k]
+        second = np.maximum(second, np.minimum(best, column))
+        best = np.maximum(best, column)
+    return best, second
 
 
 def _labelled(decode: Decode, index: np.ndarray) -> np.ndarray:

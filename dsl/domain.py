@@ -165,8 +165,9 @@ class Domain:
         for name, kind, count, base in reversed(slots):
             digits = np.zeros((stop - start, count), np.int64)
             for position in range(count - 1, -1, -1):
-                digits[:, position] = (rest % base).astype(np.int64)
-                rest = rest // base
+                quotient = rest // base
+                digits[:, position] = rest - quotient * base
+                rest = quotient
             columns[name] = _decoded(kind, digits, lengths.get(name))
         return {name: columns[name] for name in self.names}
 
