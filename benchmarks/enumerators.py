@@ -8,7 +8,9 @@ such (`pip install gplearn cvc5`).
 
 from __future__ import annotations
 
+import concurrent.futures
 import itertools
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsl.printer import expression_text
+from dsl.printer import expression
 from dsl.program import Literal, Variable
 from synth.enumeration import INTEGER, Bank, Leaf
 
@@ -67,7 +69,7 @@ def ours(problem: Problem, seconds: float) -> Outcome:
     while time.monotonic() < deadline and bank.cost < 20:
         for found in bank.grow(bank.cost + 1, deadline):
             spent = time.perf_counter() - started
-            return Outcome(spent, found.tried, expression_text(found.expr))
+            return Outcome(spent, found.tried, expression(found.expr))
     return Outcome(time.perf_counter() - started, bank.tried, None)
 
 
@@ -137,6 +139,28 @@ def cvc5(problem: Problem, seconds: float) -> Outcome | None:
     return Outcome(spent, None, str(solver.getSynthSolution(function))[:60])
 
 
+def limited(
+    system: Callable[[Problem, float], Outcome | None], number: int, seconds: float
+) -> Outcome | None:
+    """The outcome of a system in a process of its own, ended a little after its time: not every
+    solver keeps the limit that it is given."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        work = pool.submit(_one, system, number, seconds)
+        try:
+            return work.result(seconds + 15)
+        except concurrent.futures.TimeoutError:
+            for process in multiprocessing.active_children():
+                process.kill()
+            return Outcome(seconds, None, None)
+
+
+def _one(
+    system: Callable[[Problem, float], Outcome | None], number: int, seconds: float
+) -> Outcome | None:
+    return system(PROBLEMS[number], seconds)
+
+
 def _cell(outcome: Outcome | None) -> str:
     if outcome is None:
         return f"{'not installed':>27}"
@@ -148,8 +172,8 @@ def _cell(outcome: Outcome | None) -> str:
 def main(arguments: list[str]) -> int:
     seconds = float(arguments[0]) if arguments else 60.0
     print(f"{'problem':<32} {'distill':>27} {'gplearn':>27} {'cvc5':>27}")
-    for problem in PROBLEMS:
-        cells = (system(problem, seconds) for system in (ours, gplearn, cvc5))
+    for number, problem in enumerate(PROBLEMS):
+        cells = (limited(system, number, seconds) for system in (ours, gplearn, cvc5))
         print(f"{problem.text:<32} " + " ".join(map(_cell, cells)), flush=True)
     return 0
 

@@ -7,6 +7,7 @@ alone on inputs that are packed already, both on one core, in turns within one r
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -48,7 +49,7 @@ def target_of(case: Case) -> Target:
     torch.manual_seed(0)
     sizes = (len(case.names), *case.widths)
     layers: list[torch.nn.Module] = []
-    for before, after in zip(sizes, sizes[1:]):
+    for before, after in itertools.pairwise(sizes):
         layers += [torch.nn.Linear(before, after), torch.nn.ReLU()]
     module = torch.nn.Sequential(*layers[:-1]).eval()
     domain = Domain(", ".join(f"{name}: int[0..{case.values - 1}]" for name in case.names))
