@@ -13,7 +13,6 @@ from dsl.evaluate import run
 from dsl.primitives.base import Undefined
 from dsl.program import Expr, Program
 
-
 _FEW = 16
 
 
