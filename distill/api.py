@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill import emit, pipeline
+from distill.durations import seconds_of
 from distill.task import Task, from_table, read
 from distill.task import target as target_of
 from dsl.claim import Counterexample, Target, Verdict
@@ -90,15 +90,21 @@ class Result:
         return self.inner.counterexample
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
-        """Writes program.py, certificate.json and summary.txt.  Raises D131 for a network that
-        lives in memory only: a certificate must name a file."""
+        """Writes program.py, certificate.json, summary.txt and report.html.  Raises D131 for a
+        network that lives in memory only: a certificate must name a file."""
         if self.task is None:
             raise DistillError(
                 "D131",
                 "a network in memory has no file that a certificate could name",
                 remedy="save it with torch.export.save and compile the file",
             )
-        return emit.save(self.inner, self.task, Path(folder))
+        from distill.report.account import from_result
+        from distill.report.page import write
+
+        folder = Path(folder)
+        written = emit.save(self.inner, self.task, folder)
+        account = from_result(self.inner, self.task.name, (f"distill check {folder}",))
+        return (*written, write(account, folder / "report.html"))
 
     def __str__(self) -> str:
         return emit.summary(self.inner)
@@ -115,16 +121,6 @@ class Compiled:
 
     def __call__(self, *args: Any) -> Any:
         return call(self.program, *args)
-
-
-def seconds_of(text: str | float) -> float:
-    """`90`, `"90s"`, `"5m"` or `"1h"` in seconds."""
-    if isinstance(text, (int, float)):
-        return float(text)
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text.strip())
-    if found is None or float(found[1]) <= 0:
-        raise DistillError("D116", f"`{text}` is no time", remedy="write 90s, 5m or 1h")
-    return float(found[1]) * {None: 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def target(model: Any, domain: Domain | str | None = None, **options: str) -> tuple[Target, Any]:

@@ -135,55 +135,26 @@ def _input_dtype(path: Path) -> str:
     return oracle.input_dtype(path)
 
 
-class Progress:
-    """Lines on stderr: a phase when it begins, a hypothesis when it is the best so far."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.started = time.monotonic()
-        self.best: Any = None
-
-    def __call__(self, phase: str, figures: Mapping[str, Any]) -> None:
-        if self.quiet:
-            return
-        match phase:
-            case "observed":
-                what = "all" if figures["complete"] else "a sample"
-                self.line("evaluate", f"{figures['inputs']} inputs ({what})")
-            case "proposer":
-                self.line("search", figures["name"])
-            case "verify":
-                self.line("verify", figures["method"])
-            case "hypothesis" if figures["best"] is not self.best:
-                self.best = figures["best"]
-                from dsl.printer import body_lines
-
-                body = body_lines(self.best.program)
-                text = body[0].strip() if len(body) == 1 else f"{len(body)} lines"
-                agrees = 100 * (1 - self.best.disagreement)
-                self.line("best", f"size {self.best.size}: {text[:60]}  agrees {agrees:.2f} %")
-
-    def line(self, phase: str, text: str) -> None:
-        spent = f"{time.monotonic() - self.started:.1f}s"
-        print(f"  {phase:<9} {text:<66} {spent:>7}", file=sys.stderr, flush=True)
-
-
 def _compile(options: argparse.Namespace) -> int:
-    from distill import api, emit
-    from distill.certificate import verdict_table
-    from dsl.claim import Proved, Refuted, Tested
+    from distill.durations import seconds_of
+    from distill.progress import opened
 
-    progress = Progress(options.quiet)
-    progress.line("read", options.model) if not options.quiet else None
-    result = api.compile(
-        options.model,
-        options.domain,
-        time=options.time,
-        seed=options.seed,
-        start_from=options.start_from,
-        report=progress,
-        **_given(options),
-    )
+    seconds = seconds_of(options.time)
+    with opened(quiet=options.quiet, json_events=options.json_events) as progress:
+        progress("started", {"model": options.model, "seconds": seconds})
+        from distill import api, emit
+        from distill.certificate import verdict_table
+        from dsl.claim import Proved, Refuted, Tested
+
+        result = api.compile(
+            options.model,
+            options.domain,
+            time=seconds,
+            seed=options.seed,
+            start_from=options.start_from,
+            report=progress,
+            **_given(options),
+        )
     folder = Path(options.out or _name_of(Path(options.model)))
     written = result.save(folder)
     if options.json:
@@ -214,7 +185,7 @@ def _name_of(path: Path) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from distill.api import seconds_of
+    from distill.durations import seconds_of
     from distill.certificate import verdict_table
     from distill.checking import check
 
