@@ -283,8 +283,9 @@ class Sorted(SequencePrimitive):
     def batched(self, rank: int, *args: Value) -> Value:
         value = sequence(args[0], "sorted")
         items = scalar(value.items, "sorted")
-        outside = np.broadcast_to(~within(value, rank), items.shape)
-        order = np.lexsort((np.broadcast_to(items, outside.shape), outside), axis=-1)
+        # Items may be the same in a loop in which the length is not.
+        items, inside = np.broadcast_arrays(items, within(value, rank))
+        order = np.lexsort((items, ~inside), axis=-1)
         return Sequence(pick(items, rank, order), value.length)
 
 
