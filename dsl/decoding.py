@@ -169,11 +169,11 @@ def _generated(target: Target, feedback: Feedback, batch: Batch) -> Evaluation:
     claim = target.claim
     sequence = packed(claim, batch)
     rows = len(sequence)
-    steps = int(_evaluated(feedback.steps, batch, "steps").max(initial=0))
+    steps = step_count(feedback, batch)
     width = sequence.shape[1]
     fixed = claim.shape is not None and claim.shape[0] > 0
     tokens = dict(feedback.tokens)
-    start = width if not fixed else int(_evaluated(_start(claim), batch, "positions").max())
+    start = width if not fixed else generation_start(claim, batch)
     answers: list[np.ndarray] = []
     margins = np.full(rows, np.inf)
     alive = np.ones(rows, bool)
@@ -187,7 +187,7 @@ def _generated(target: Target, feedback: Feedback, batch: Batch) -> Evaluation:
             alive = alive & np.asarray(one.values != feedback.until)
             if not alive.any():
                 break
-        following = _ids(one.values, tokens).astype(sequence.dtype)
+        following = token_ids(one.values, tokens).astype(sequence.dtype)
         if fixed:
             if place + 1 < width:
                 sequence = sequence.copy()
@@ -204,10 +204,22 @@ def _start(claim: Claim) -> Expr:
     return positions[0] if isinstance(positions, tuple) else positions
 
 
-def _ids(values: np.ndarray, tokens: dict[Any, int]) -> np.ndarray:
+def step_count(feedback: Feedback, batch: Batch) -> int:
+    """The most tokens that may be generated for a batch."""
+    return int(_evaluated(feedback.steps, batch, "steps").max(initial=0))
+
+
+def generation_start(claim: Claim, batch: Batch) -> int:
+    """The position whose output is the first answer, in inputs of a fixed width."""
+    return int(_evaluated(_start(claim), batch, "positions").max())
+
+
+def token_ids(values: np.ndarray, tokens: dict[Any, int]) -> np.ndarray:
+    """The token ids of decoded values, in the shape of the values."""
     if not tokens:
         return values.astype(np.int64)
-    return np.array([tokens[value] for value in values.tolist()])
+    flat = [tokens[value] for value in values.ravel().tolist()]
+    return np.array(flat, np.int64).reshape(values.shape)
 
 
 def _until(answers: list[np.ndarray], until: Any, rows: int) -> np.ndarray:

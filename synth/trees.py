@@ -62,7 +62,7 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
         names = tuple((name, None) for name in problem.target.domain.names)
         failed: set[tuple[int, int]] = set()
         exact = False
-        for expr in _smallest(material, problem.deadline):
+        for expr in smallest_trees(material, problem.deadline):
             program = Program("program", names, (), expr)
             wrong = disagreements(problem, program, 64)
             yield Hypothesis(program, "trees", tried)
@@ -127,7 +127,7 @@ def _formulas(bank: Bank, name: str, most: int) -> Formulas:
     return Formulas(exprs, rows, sizes)
 
 
-def _smallest(material: Material, deadline: float) -> list[Expr]:
+def smallest_trees(material: Material, deadline: float) -> list[Expr]:
     """Trees grown from simple tests and from all, thriftily and freely: the two smallest.
 
     Greedy choice is short-sighted, in another way with each of these settings.
