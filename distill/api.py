@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from distill import emit, pipeline
+from distill import emit, pipeline, project
 from distill.durations import seconds_of
 from distill.task import Task, from_table, read
 from distill.task import target as target_of
@@ -27,12 +27,14 @@ class Model:
     path: Path | None
     runtime: Any = None
     dtype: str = "float32"
+    name: str | None = None  # of a task in the folder's pyproject.toml
 
     def task(self, domain: Domain | str | None, options: Mapping[str, str]) -> Task:
         """The task of this file under the options of `compile`."""
         assert self.path is not None
-        if self.path.is_dir() and (self.path / "task.toml").is_file() and domain is None:
-            return read(self.path)
+        described = self.name is not None or (self.path / "task.toml").is_file()
+        if self.path.is_dir() and domain is None and (described or project.tasks(self.path)):
+            return read(self.path, self.name)
         if domain is None:
             raise DistillError(
                 "D115",
@@ -51,9 +53,12 @@ class Model:
 
 
 def load(source: Any, *, dtype: str = "float32") -> Model:
-    """A model from a file or folder, a torch module, or a function from batches to outputs."""
+    """A model from a file or folder, the name of a task in ./pyproject.toml, a torch module, or a
+    function from batches to outputs."""
     if isinstance(source, (str, Path)):
         path = Path(source)
+        if not path.exists() and str(source) in project.tasks(Path()):
+            return Model(Path(), name=str(source))
         if not path.exists():
             raise DistillError("D001", f"there is no file {path}", place=str(path), exit_code=4)
         return Model(path)
