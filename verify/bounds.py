@@ -62,7 +62,7 @@ class Ranges:
 
     def size(self, node: int) -> np.ndarray:
         """The greatest magnitude of each entry."""
-        return np.maximum(np.abs(self.low[node]), np.abs(self.high[node]))
+        return np.asarray(np.maximum(np.abs(self.low[node]), np.abs(self.high[node])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,9 @@ def ranges(
                 bottom, top = low, high
             case Affine():
                 bottom, top = _affine_range(result, number, node)
-            case Function(name=name, source=source, parameter=parameter):
+            case Function():
                 bottom, top = _function_range(result, number, node)
-            case Product(left=left, right=right):
+            case Product():
                 bottom, top = _product_range(result, number, node)
             case _:
                 assert_never(node)
@@ -129,6 +129,8 @@ def _affine_range(state: Ranges, number: int, node: Affine) -> tuple[np.ndarray,
     slack = (3 * accumulated(count + 8, UNIT) + node.noise) * size * (1.0 + 1e-9)
     if node.noise:
         slack = slack + count * TINY
+    if node.absolute is not None:
+        slack = slack + node.absolute
     carried = accumulated(node.size + 8, UNIT) * (size + np.abs(middle) + spread)
     state.noise[number] = (slack + carried) * (1.0 + 1e-9) + 1e-300
     return middle - spread - slack, middle + spread + slack

@@ -19,7 +19,7 @@ import numpy as np
 
 from verify.bounds import Linear, Ranges, backward, entry_bounds, lower_values, ranges
 from verify.graph import Affine, Function, Input, Product
-from verify.violations import Pairs, Problem, Weighing, clipped, weighed
+from verify.violations import Pairs, Problem, Weighing, clipped, share_above, weighed
 
 BATCH = 256
 _MOST_REGIONS = 20_000
@@ -64,6 +64,8 @@ class _Box:
     low: np.ndarray = field(compare=False)
     high: np.ndarray = field(compare=False)
     inherited: tuple[np.ndarray, int] | None = field(compare=False)
+    unproven: float = field(default=1.0, compare=False)
+    refuted: float = field(default=0.0, compare=False)
 
 
 @dataclass
@@ -153,10 +155,15 @@ def _outcome(search: _Search, seconds: float) -> Outcome:
     )
     found = np.concatenate(search.found) if search.found else np.zeros((0, dimension))
     exhausted = not search.heap
-    remaining = sum(float(search.volume(box.low, box.high)) for box in search.heap)
+    proven, refuted, remaining = search.proven, search.refuted, 0.0
+    for box in search.heap:
+        volume = float(search.volume(box.low, box.high))
+        proven += volume * (1.0 - box.unproven)
+        refuted += volume * box.refuted
+        remaining += volume * max(0.0, box.unproven - box.refuted)
     return Outcome(
-        min(search.proven, 1.0),
-        min(search.refuted, 1.0),
+        min(proven, 1.0),
+        min(refuted, 1.0),
         0.0 if exhausted else min(remaining, 1.0),
         found,
         exhausted,
@@ -172,13 +179,18 @@ def _push(
     high: np.ndarray,
     order: np.ndarray,
     inherited: np.ndarray | None,
+    unproven: np.ndarray | None = None,
+    refuted: np.ndarray | None = None,
 ) -> None:
-    """Opens boxes; those of the greatest order are taken first."""
+    """Opens boxes; those of the greatest order are taken first.  `unproven` and `refuted` are the
+    shares of each that are not known to be proven, and known to be refuted, already."""
     if len(search.heap) > _INHERITED:
         inherited = None
     for row in range(len(low)):
         source = None if inherited is None else (inherited, row)
         box = _Box(-float(order[row]), next(search.counter), low[row], high[row], source)
+        if unproven is not None and refuted is not None:
+            box.unproven, box.refuted = float(unproven[row]), float(refuted[row])
         heapq.heappush(search.heap, box)
 
 
@@ -263,11 +275,13 @@ def _round(search: _Search) -> None:
         _try(search, weighing.point[reached][:16])
         if search.found:
             return
-    surely = _everywhere(search, state, live, centre, degrees)
-    search.record("refuted", new_low[live[surely]], new_high[live[surely]])
-    open_ = live[~surely]
+    wrong = _wrong(search, state, live, centre, degrees)
+    surely = np.zeros(len(batch), bool)
+    surely[wrong.box] = (lower_rows(wrong, low, high) > problem.doubt).all(1)
+    search.record("refuted", new_low[surely], new_high[surely])
+    open_ = live[~surely[live]]
     if len(open_):
-        _halve(search, state, pairs, weighing, open_, new_low, new_high)
+        _halve(search, state, pairs, weighing, wrong, open_, new_low, new_high)
 
 
 def surviving(state: Ranges, problem: Problem) -> Pairs:
@@ -337,22 +351,32 @@ def _slabs(
             high[cut, i] = new_high[cut, i]
 
 
-def _everywhere(
+def _wrong(
     search: _Search, state: Ranges, live: np.ndarray, centre: np.ndarray, degrees: np.ndarray
-) -> np.ndarray:
-    """For the boxes `live`, whether one violation takes place in all of the box."""
+) -> Pairs:
+    """For the boxes `live` in whose centre a violation takes place, that violation with lower
+    bounds of its rows."""
     problem = search.problem
-    result = np.zeros(len(live), bool)
-    candidates = np.flatnonzero(degrees > 0)
-    if search.goal == "decide" or not len(candidates):
-        return result
+    candidates = np.flatnonzero(degrees > problem.doubt)
+    if search.goal == "decide":
+        candidates = candidates[:0]
     violation = problem.degrees(centre[candidates]).argmax(1)
     rows = problem.padded[violation]
     box = np.repeat(live[candidates], rows.shape[1])
+    if not len(box):
+        empty = np.zeros((0, rows.shape[1]))
+        return Pairs(live[:0], violation, np.zeros((*empty.shape, centre.shape[1])), empty)
     linear = entry_bounds(state, problem.rows, box, rows.ravel(), 1.0)
-    least = lower_values(linear, state.box_low[box], state.box_high[box])
-    result[candidates] = (least.reshape(rows.shape) > 0).all(1)
-    return result
+    coefficients = linear.coefficients.reshape(*rows.shape, -1)
+    return Pairs(live[candidates], violation, coefficients, linear.constant.reshape(rows.shape))
+
+
+def lower_rows(pairs: Pairs, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The least value of each row's lower bound on its box, (P, K)."""
+    count, width, size = pairs.coefficients.shape
+    box = np.repeat(pairs.box, width)
+    linear = Linear(pairs.coefficients.reshape(-1, size), pairs.constants.ravel())
+    return lower_values(linear, low[box], high[box]).reshape(count, width)
 
 
 def _halve(
@@ -360,6 +384,7 @@ def _halve(
     state: Ranges,
     pairs: Pairs,
     weighing: Weighing,
+    wrong: Pairs,
     boxes: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
@@ -389,11 +414,100 @@ def _halve(
     right_low[index, dimension] = np.where(whole, middle + 1.0, middle)
     inherited = _packed(state, boxes[rows])
     for part_low, part_high in ((low, left_high), (right_low, high)):
-        if search.goal == "cover":
-            order = search.volume(part_low, part_high)
-        else:
-            order = weighing.bound[worst[rows]]
-        _push(search, part_low, part_high, order, inherited)
+        if search.goal == "decide":
+            _push(search, part_low, part_high, weighing.bound[worst[rows]], inherited)
+            continue
+        unproven = _unproven(search, pairs, weighing, boxes[rows], part_low, part_high)
+        refuted = _refuted(search, wrong, boxes[rows], part_low, part_high)
+        refuted = np.minimum(refuted, unproven)
+        done = unproven <= 0
+        search.record("proven", part_low[done], part_high[done])
+        order = search.volume(part_low, part_high) * (unproven - refuted)
+        kept = ~done
+        _push(
+            search,
+            part_low[kept],
+            part_high[kept],
+            order[kept],
+            inherited[kept],
+            unproven[kept],
+            refuted[kept],
+        )
+
+
+def _unproven(
+    search: _Search,
+    pairs: Pairs,
+    weighing: Weighing,
+    boxes: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> np.ndarray:
+    """An upper bound of the share of each part (of `boxes`) where some violation is possible.
+
+    Each violation needs every row, and every combination of rows, to be >= 0; the least of these
+    shares counts, and they are summed over the violations.
+    """
+    place = np.full(int(boxes.max(initial=0)) + 1, -1)
+    place[boxes] = np.arange(len(boxes))
+    used = np.flatnonzero(
+        (pairs.box < len(place)) & (place[np.minimum(pairs.box, len(place) - 1)] >= 0)
+    )
+    part = place[pairs.box[used]]
+    combined = np.einsum("pk,pkd->pd", weighing.weights[used], pairs.coefficients[used])
+    constant = np.einsum("pk,pk->p", weighing.weights[used], pairs.constants[used])
+    share = _share(search, combined, constant, low[part], high[part])
+    for k in range(pairs.coefficients.shape[1]):
+        one = _share(
+            search, pairs.coefficients[used, k], pairs.constants[used, k], low[part], high[part]
+        )
+        share = np.minimum(share, one)
+    total = np.zeros(len(boxes))
+    np.add.at(total, part, share)
+    return np.minimum(total, 1.0)
+
+
+def _refuted(
+    search: _Search, wrong: Pairs, boxes: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """A lower bound of the share of each part where the violation at the centre takes place."""
+    result = np.zeros(len(boxes))
+    known = {int(box): row for row, box in enumerate(wrong.box)}
+    part = np.array([i for i, box in enumerate(boxes) if int(box) in known], np.intp)
+    if not len(part):
+        return result
+    row = np.array([known[int(boxes[i])] for i in part], np.intp)
+    missing = np.zeros(len(part))
+    for k in range(wrong.coefficients.shape[1]):
+        first = wrong.violation[row]
+        members = search.problem.padded[first]
+        fresh = np.full(len(row), k == 0) | (members[:, k] != members[:, 0])
+        outside = _share(
+            search,
+            -wrong.coefficients[row, k],
+            search.problem.doubt - wrong.constants[row, k],
+            low[part],
+            high[part],
+        )
+        missing += np.where(fresh, outside, 0.0)
+    result[part] = np.maximum(0.0, 1.0 - missing)
+    return result
+
+
+def _share(
+    search: _Search,
+    coefficients: np.ndarray,
+    constants: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> np.ndarray:
+    """`share_above` over the inputs that vary; for integers, only whether there is any."""
+    free = search.unit > 0
+    fixed = (coefficients * low)[:, ~free].sum(1) + constants
+    share = share_above(coefficients[:, free], fixed, low[:, free], high[:, free])
+    if search.problem.whole.any():
+        return np.where(share > 0, 1.0, 0.0)
+    return share
 
 
 def _points(search: _Search, low: np.ndarray, high: np.ndarray) -> None:
@@ -497,7 +611,7 @@ def _shares(
 
 def _mapped(values: object, inner: np.ndarray) -> np.ndarray:
     if isinstance(values, np.ndarray):
-        return np.matmul(values, inner)
+        return np.asarray(np.matmul(values, inner))
     return np.stack([values @ part for part in inner])  # type: ignore[operator]
 
 

@@ -64,11 +64,11 @@ class Matrix:
 
 def matrix(values: Any) -> Matrix:
     """A matrix, stored sparse where it is large and mostly zero."""
-    if isinstance(values, np.ndarray) and values.size > _SPARSE_ENTRIES:
-        if np.count_nonzero(values) < 0.1 * values.size:
-            from scipy.sparse import csr_array
+    large = isinstance(values, np.ndarray) and values.size > _SPARSE_ENTRIES
+    if large and np.count_nonzero(values) < 0.1 * values.size:
+        from scipy.sparse import csr_array
 
-            return Matrix(csr_array(values))
+        return Matrix(csr_array(values))
     return Matrix(values)
 
 
@@ -81,12 +81,16 @@ class Input:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Affine:
-    """The sum of `matrix @ source` over the terms, plus `bias`; no matrix is the identity."""
+    """The sum of `matrix @ source` over the terms, plus `bias`; no matrix is the identity.
+
+    `absolute` is what each entry may be off by besides `noise`.
+    """
 
     size: int
     terms: tuple[tuple[int, Matrix | None], ...]
     bias: np.ndarray
     noise: float = 0.0
+    absolute: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,12 +188,13 @@ class Builder:
         bias: np.ndarray | float,
         *,
         unit: float = 0.0,
+        absolute: np.ndarray | None = None,
     ) -> int:
         """`unit` is the rounding unit of the arithmetic; sums in any order are covered."""
         size = len(bias) if isinstance(bias, np.ndarray) else self.size(terms)
         count = sum(1 if m is None else m.terms for _, m in terms) + 3
         full = np.broadcast_to(np.asarray(bias, np.float64), (size,)).copy()
-        return self.add(Affine(size, terms, full, accumulated(count, unit)))
+        return self.add(Affine(size, terms, full, accumulated(count, unit), absolute))
 
     def size(self, terms: tuple[tuple[int, Matrix | None], ...]) -> int:
         source, first = terms[0]

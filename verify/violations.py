@@ -8,6 +8,7 @@ Any weights are sound; the search for good ones may be as rough as it likes.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,12 +22,16 @@ _ROUNDS = 24
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """`rows` is the node whose entries are meant; `whole` marks the inputs that are integers."""
+    """`rows` is the node whose entries are meant; `whole` marks the inputs that are integers.
+
+    A violation surely takes place only where its rows exceed `doubt`.
+    """
 
     graph: Graph
     rows: int
     violations: tuple[tuple[int, ...], ...]
     whole: np.ndarray
+    doubt: float = 0.0
 
     @cached_property
     def member(self) -> np.ndarray:
@@ -92,9 +97,9 @@ def clipped(
         rest = total[:, :, None] - greatest + error[:, :, None]
         with np.errstate(divide="ignore", invalid="ignore"):
             limit = -rest / a
-        slack = 8 * UNIT * np.abs(limit)
-        from_below = np.where(a > 0, limit - slack, -np.inf)
-        from_above = np.where(a < 0, limit + slack, np.inf)
+            slack = 8 * UNIT * np.abs(limit)
+            from_below = np.where(a > 0, limit - slack, -np.inf)
+            from_above = np.where(a < 0, limit + slack, np.inf)
         raised = np.fmax.reduce(from_below, axis=1)
         lowered = np.fmin.reduce(from_above, axis=1)
         if whole.any():
@@ -149,9 +154,49 @@ def weighed(pairs: Pairs, low: np.ndarray, high: np.ndarray) -> Weighing:
     return best
 
 
+_FLATTEST = 0.02
+_MOST_INPUTS = 10
+
+
+def share_above(
+    coefficients: np.ndarray, constants: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """An upper bound of the share of each box (P, d) where `coefficients . x + constants >= 0`.
+
+    The volume of a cube below a hyperplane in closed form; coefficients much smaller than the
+    greatest are raised, which only makes the share larger and keeps the sum well conditioned.
+    """
+    reach = np.maximum(np.abs(low), np.abs(high))
+    rounding = 64 * UNIT * ((np.abs(coefficients) * reach).sum(1) + np.abs(constants))
+    constants = constants + rounding
+    slopes = coefficients * (high - low)
+    least = (np.where(coefficients > 0, low, high) * coefficients).sum(1) + constants
+    slopes = np.abs(slopes)
+    greatest = slopes.sum(1) + least
+    result = np.where(least >= 0, 1.0, np.where(greatest < 0, 0.0, 1.0))
+    width = slopes.shape[1]
+    mixed = np.flatnonzero(~(least >= 0) & (greatest >= 0))
+    if not len(mixed) or not 0 < width <= _MOST_INPUTS:
+        return result
+    slopes = slopes[mixed]
+    slopes = np.maximum(slopes, _FLATTEST * slopes.max(1, keepdims=True))
+    total = slopes.sum(1)
+    level = np.clip(-least[mixed], 0.0, total)
+    above = level > total / 2
+    level = np.where(above, total - level, level)
+    corners = (np.arange(1 << width)[:, None] >> np.arange(width)) & 1
+    signs = np.where(corners.sum(1) % 2, -1.0, 1.0)
+    heights = np.maximum(level[:, None] - slopes @ corners.T, 0.0) / total[:, None]
+    volume = (heights**width) @ signs
+    volume = volume / (math.factorial(width) * (slopes / total[:, None]).prod(1))
+    share = np.where(above, volume, 1.0 - volume)
+    result[mixed] = np.clip(share + 1e-7, 0.0, 1.0)
+    return result
+
+
 def _spread(a: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    return np.einsum("pkd,pd->pk", np.abs(a), (high - low) / 2)
+    return np.asarray(np.einsum("pkd,pd->pk", np.abs(a), (high - low) / 2))
 
 
 def _middle(a: np.ndarray, c: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    return np.einsum("pkd,pd->pk", a, (high + low) / 2) + c
+    return np.asarray(np.einsum("pkd,pd->pk", a, (high + low) / 2) + c)
