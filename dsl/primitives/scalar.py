@@ -843,6 +843,46 @@ class Ceil(_Rounding):
         return a if _z3().is_int(a) else -_z3().ToInt(-a)
 
 
+class IntegerRoot(Primitive):
+    """The greatest integer whose square is at most `a`."""
+
+    name, python = "isqrt", "math.isqrt"
+    undefined = "the argument is negative"
+    examples = {"math.isqrt(24)": 4, "math.isqrt(25)": 5}
+    no_smt = "a root has no term in integer arithmetic; such domains are enumerated"
+
+    def type(self, *args: t.Type) -> t.Type:
+        if not isinstance(args[0], (t.Int, t.Bool)):
+            raise TypeMismatch(f"isqrt takes an integer, not {args[0]}")
+        return t.Int()
+
+    def value(self, *args: Any) -> Any:
+        if args[0] < 0:
+            raise Undefined("isqrt of a negative number")
+        return math.isqrt(args[0])
+
+    def fails(self, *args: np.ndarray) -> np.ndarray | None:
+        return np.asarray(as_number(args[0]) < 0, bool)
+
+    def numpy(self, *args: Any) -> Any:
+        a = as_number(args[0])
+        if not is_integral(a):
+            raise Undefined("isqrt of a number that is not an integer")
+        if magnitude(a) >= 2**52:
+            root = np.frompyfunc(lambda x: math.isqrt(max(int(x), 0)), 1, 1)
+            return narrowed(np.asarray(root(a.astype(object)), object))
+        a = np.maximum(a.astype(np.int64), 0)
+        root = np.sqrt(a.astype(np.float64)).astype(np.int64)
+        root -= root * root > a
+        return np.asarray(root + ((root + 1) * (root + 1) <= a))
+
+    def bounds(self, *args: Interval) -> Interval:
+        low, high = args[0].low, args[0].high
+        if low < 0 or _has_float(args[0]):
+            raise Undefined("isqrt takes integers that are not negative")
+        return Interval(math.isqrt(int(low)), math.isqrt(int(high)))
+
+
 def _has_float(*intervals: Interval) -> bool:
     return any(isinstance(end, float) for a in intervals for end in (a.low, a.high))
 
@@ -880,4 +920,5 @@ SCALAR = registered(
     Cos,
     Floor,
     Ceil,
+    IntegerRoot,
 )
