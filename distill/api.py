@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from distill import emit, pipeline, project
 from distill.durations import seconds_of
 from distill.task import Task, from_table, read
 from distill.task import target as target_of
-from dsl.claim import Counterexample, Target, Verdict
+from dsl.claim import Counterexample, Hypothesis, Target, Verdict
 from dsl.domain import Domain
 from dsl.errors import DistillError
 from dsl.evaluate import call
@@ -175,19 +175,32 @@ def compile(  # the name that users expect
     time: str | float = "5m",
     seed: int = 0,
     start_from: str | Path | None = None,
+    jobs: int = 1,
+    executor: Any = None,
     report: pipeline.Report = lambda phase, figures: None,
     **options: str,
 ) -> Result:
-    """The shortest program found that equals the network on the domain, with a verdict."""
+    """The shortest program found that equals the network on the domain, with a verdict.
+
+    `jobs` processes share the heavy loops, or those of `executor`: a `concurrent.futures.Executor`
+    or the text `dask://host:port`.  The result does not depend on them.
+    """
+    from distill.execution import workers
+
     found, task = target(model, domain, **options)
-    given: tuple[Program, ...] = ()
+    given: tuple[Hypothesis, ...] = ()
     if start_from is not None:
         path = Path(start_from)
-        given = (parse(path.read_text(encoding="utf-8"), path.name),)
-    inner = pipeline.compile_target(
-        found, seconds=seconds_of(time), seed=seed, start_from=given, report=report
-    )
-    return Result(inner, task)
+        given = (Hypothesis(parse(path.read_text(encoding="utf-8"), path.name), "given"),)
+    with workers(task, found, jobs=jobs, executor=executor, report=report) as pool:
+        inner = pipeline.compile_target(
+            replace(found, workers=pool),
+            seconds=seconds_of(time),
+            seed=seed,
+            start_from=given,
+            report=report,
+        )
+    return Result(replace(inner, target=found), task)
 
 
 def search(model: Any, domain: Domain | str | None = None, **options: Any) -> Iterator[Any]:

@@ -110,7 +110,7 @@ def compile_target(
     seconds: float = 300.0,
     seed: int = 0,
     only: tuple[str, ...] = (),
-    start_from: tuple[Program, ...] = (),
+    start_from: tuple[Hypothesis, ...] = (),
     report: Report = lambda phase, figures: None,
     data: Mapping[str, Any] | None = None,
 ) -> Result:
@@ -129,8 +129,8 @@ def compile_target(
         )
     report("observed", {"inputs": _count(search), "complete": search.complete})
     try:
-        for program in start_from:
-            consider(search, Hypothesis(program, "given"))
+        for given in start_from:
+            consider(search, given)
         for name, propose in proposers(only):
             if finished(search):
                 break

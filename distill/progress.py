@@ -110,7 +110,7 @@ def noted(state: State, name: str, figures: Mapping[str, Any]) -> bool:
     """Takes an event into the state; is it worth a line?"""
     match name:
         case "started":
-            state.model, state.budget = str(figures["model"]), figures.get("seconds")
+            state.model, state.budget = str(figures["model"]), figures.get("budget")
             state.phase, state.doing = "read", state.model
         case "observed":
             state.phase, state.done, state.total = "evaluate", 0, None

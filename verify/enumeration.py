@@ -12,7 +12,7 @@ import numpy as np
 
 from dsl.agreement import agreeing, counterexample
 from dsl.claim import Counterexample, Proved, Refuted, Target, Unknown, Verdict
-from dsl.domain import BLOCK
+from dsl.domain import BLOCK, Domain, Shape
 from dsl.program import Program
 
 MOST = 40_000_000
@@ -21,9 +21,43 @@ _NEAR_TIES = 20
 _KEPT = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The inputs of one shape with numbers `start` to `stop`, before `where`."""
+
+    shape: Shape
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One unit of work: a program to be compared with the network on a block."""
+
+    program: Program
+    block: Block
+    noise: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one block showed.  Rows are numbers within the block, those that violate `where` left
+    out; `wrong_rows` and `near` are the first few."""
+
+    inputs: int
+    digest: bytes
+    broken: bool
+    wrong: int
+    wrong_rows: tuple[int, ...]
+    margin: float
+    closest: int
+    near_count: int
+    near: tuple[tuple[int, float], ...]
+
+
 @dataclass
 class Ledger:
-    """What has been seen so far."""
+    """What has been seen so far, block by block in the order of the domain."""
 
     digest: Any = field(default_factory=hashlib.sha256)
     inputs: int = 0
@@ -33,6 +67,48 @@ class Ledger:
     near: list[dict[str, Any]] = field(default_factory=list)
     near_count: int = 0
     found: list[tuple[dict[str, np.ndarray], int]] = field(default_factory=list)
+
+
+def blocks_of(domain: Domain) -> tuple[Block, ...]:
+    """The whole domain in blocks, the shortest shapes first."""
+    found = []
+    for shape in domain.shapes():
+        size = domain.shape_size(shape)
+        assert size is not None, "only finite domains are enumerated"
+        found += [Block(shape, i, min(i + BLOCK, size)) for i in range(0, size, BLOCK)]
+    return tuple(found)
+
+
+def rows_of(domain: Domain, block: Block) -> dict[str, np.ndarray]:
+    """The inputs of a block that satisfy the domain's condition."""
+    batch = domain.block(block.shape, block.start, block.stop)
+    return batch if domain.where is None else domain.kept(batch)
+
+
+def compared(target: Target, item: Item) -> Tally:
+    """Program and network on one block."""
+    batch = rows_of(target.domain, item.block)
+    count = len(next(iter(batch.values())))
+    if count == 0:
+        return Tally(0, b"", False, 0, (), float("inf"), 0, 0, ())
+    evaluation = target.evaluate(batch)
+    margins = evaluation.margins
+    if np.isnan(margins).any():
+        return Tally(count, b"", True, 0, (), float("nan"), 0, 0, ())
+    same = agreeing(item.program, batch, evaluation.values, target.claim.decode)
+    wrong, near = np.flatnonzero(~same), np.flatnonzero(margins <= item.noise)
+    closest = int(np.argmin(margins))
+    return Tally(
+        count,
+        hashlib.sha256(canonical_bytes(evaluation.values)).digest(),
+        False,
+        len(wrong),
+        tuple(wrong[:_KEPT].tolist()),
+        float(margins[closest]),
+        closest,
+        len(near),
+        tuple((int(row), float(margins[row])) for row in near[:_NEAR_TIES]),
+    )
 
 
 def verify(
@@ -50,15 +126,16 @@ def verify(
         return None
     noise = measured_noise(target, seed)
     ledger = Ledger()
-    for batch in domain.batches(BLOCK):
+    blocks = blocks_of(domain)
+    items = (Item(program, block, noise) for block in blocks)
+    results = target.spread(compared, items, total=len(blocks))
+    for block in blocks:
         if time.monotonic() > deadline:
             return _unfinished(ledger, size)
-        evaluation = target.evaluate(batch)
-        if np.isnan(evaluation.margins).any():
+        tally = next(results)
+        if tally.broken:
             return Unknown("the network gives values that are not finite")
-        ledger.digest.update(canonical_bytes(evaluation.values))
-        same = agreeing(program, batch, evaluation.values, target.claim.decode)
-        _note(ledger, target, batch, same, evaluation.margins, noise)
+        _add(ledger, block, tally, domain)
     if ledger.inputs == 0:
         return Unknown("no input satisfies the domain's condition: nothing to prove")
     if ledger.wrong:
@@ -121,30 +198,24 @@ def smallest(
     return None
 
 
-def _note(
-    ledger: Ledger,
-    target: Target,
-    batch: dict[str, np.ndarray],
-    same: np.ndarray,
-    margins: np.ndarray,
-    noise: float,
-) -> None:
-    ledger.inputs += len(same)
-    ledger.wrong += int((~same).sum())
-    for row in np.flatnonzero(~same)[: max(0, _KEPT - len(ledger.found))]:
+def _add(ledger: Ledger, block: Block, tally: Tally, domain: Domain) -> None:
+    ledger.inputs += tally.inputs
+    ledger.digest.update(tally.digest)
+    ledger.wrong += tally.wrong
+    ledger.near_count += tally.near_count
+    wrong = tally.wrong_rows[: max(0, _KEPT - len(ledger.found))]
+    near = tally.near[: max(0, _NEAR_TIES - len(ledger.near))]
+    closer = tally.inputs > 0 and tally.margin < ledger.margin
+    if not (wrong or near or closer):
+        return
+    batch = rows_of(domain, block)
+    for row in wrong:
         one = {name: column[row : row + 1].copy() for name, column in batch.items()}
         ledger.found.append((one, 0))
-    if len(margins):
-        row = int(np.argmin(margins))
-        if margins[row] < ledger.margin:
-            ledger.margin = float(margins[row])
-            ledger.closest = target.domain.row(batch, row)
-    near = np.flatnonzero(margins <= noise)
-    ledger.near_count += len(near)
-    for row in near[: max(0, _NEAR_TIES - len(ledger.near))]:
-        ledger.near.append(
-            {"inputs": target.domain.row(batch, int(row)), "margin": float(margins[row])}
-        )
+    if closer:
+        ledger.margin, ledger.closest = tally.margin, domain.row(batch, tally.closest)
+    for row, margin in near:
+        ledger.near.append({"inputs": domain.row(batch, row), "margin": margin})
 
 
 def _evidence(ledger: Ledger, noise: float) -> dict[str, Any]:

@@ -8,23 +8,6 @@ import tokenize
 from collections.abc import Mapping
 from html import escape
 
-from dsl.program import Append, Assign, Loop, Program
-
-
-def assigned(program: Program) -> tuple[str, ...]:
-    """The names that the program binds, in the order in which they are bound."""
-    names: list[str] = []
-    for statement in program.body:
-        match statement:
-            case Assign(bound, _):
-                names += bound
-            case Loop(targets, _, state, body, outputs):
-                names += [name for name, _ in state] + list(outputs) + list(targets)
-                for step in body:
-                    names += step.names if isinstance(step, Assign) else ()
-                    names += (step.name,) if isinstance(step, Append) else ()
-    return tuple(dict.fromkeys(names))
-
 
 def highlighted(source: str, places: Mapping[str, str]) -> str:
     """Python text as HTML.  The first occurrence of a name in `places` gets the id `name-...`,
