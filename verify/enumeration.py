@@ -14,6 +14,7 @@ from dsl.agreement import agreeing, counterexample
 from dsl.claim import Counterexample, Proved, Refuted, Target, Unknown, Verdict
 from dsl.domain import BLOCK
 from dsl.program import Program
+from dsl.reachable import sample
 
 MOST = 40_000_000
 """Domains with more inputs than this are left to other methods."""
@@ -58,7 +59,14 @@ def verify(
             return Unknown("the network gives values that are not finite")
         ledger.digest.update(canonical_bytes(evaluation.values))
         same = agreeing(program, batch, evaluation.values, target.claim.decode)
-        _note(ledger, target, batch, same, evaluation.margins, noise)
+        note(ledger, target, batch, same, evaluation.margins, noise)
+    return conclusion(ledger, program, target, "enumeration", ledger_evidence(ledger, noise))
+
+
+def conclusion(
+    ledger: Ledger, program: Program, target: Target, method: str, evidence: dict[str, Any]
+) -> Verdict:
+    """What follows when all that the ledger counts was compared."""
     if ledger.inputs == 0:
         return Unknown("no input satisfies the domain's condition: nothing to prove")
     if ledger.wrong:
@@ -67,20 +75,14 @@ def verify(
             return Unknown(
                 f"{ledger.wrong} disagreements vanish when the input is run alone (near-ties)",
                 proven_fraction=1 - ledger.wrong / ledger.inputs,
-                evidence=_evidence(ledger, noise),
+                evidence=evidence,
             )
-        return Refuted(
-            "enumeration",
-            example,
-            ledger.wrong,
-            ledger.wrong / ledger.inputs,
-            _evidence(ledger, noise),
-        )
+        return Refuted(method, example, ledger.wrong, ledger.wrong / ledger.inputs, evidence)
     return Proved(
-        "enumeration",
-        str(domain),
+        method,
+        str(target.domain),
         f"as computed by the original runtime ({target.claim.dtype} inputs, blocks of {BLOCK})",
-        _evidence(ledger, noise),
+        evidence,
     )
 
 
@@ -97,7 +99,7 @@ def measured_noise(target: Target, seed: int) -> float:
     """The largest change of a raw output when the same inputs are run in another batch size: how
     much the runtime's own rounding varies.  Decisions with less margin are listed."""
     largest = 0.0
-    for batch in target.domain.sample(64, np.random.default_rng(seed))[:8]:
+    for batch in sample(target, 64, np.random.default_rng(seed))[:8]:
         rows = min(len(next(iter(batch.values()))), 16)
         if rows == 0:
             continue
@@ -121,7 +123,7 @@ def smallest(
     return None
 
 
-def _note(
+def note(
     ledger: Ledger,
     target: Target,
     batch: dict[str, np.ndarray],
@@ -147,7 +149,7 @@ def _note(
         )
 
 
-def _evidence(ledger: Ledger, noise: float) -> dict[str, Any]:
+def ledger_evidence(ledger: Ledger, noise: float) -> dict[str, Any]:
     return {
         "kind": "enumeration",
         "inputs": ledger.inputs,
