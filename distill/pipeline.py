@@ -27,6 +27,7 @@ from dsl.errors import DistillError
 from dsl.parser import equal_programs, parse
 from dsl.printer import to_python
 from dsl.program import Call, Constant, Expr, Literal, Program, Variable, size
+from dsl.reachable import sample, structured
 from synth.problem import Observations, Problem, observe
 from synth.proposers import proposers
 from verify import sampling
@@ -167,8 +168,15 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
     count = max(512, min(_SAMPLE, COMPLETE_ENTRIES // (4 * per_row)))
     result: list[Observations] = []
     for share in (512, count - 512):
-        if share > 0 and time.monotonic() < deadline:
-            result += observe(target, domain.sample(share, rng))
+        if share <= 0 or (result and time.monotonic() > deadline):
+            continue
+        batches = sample(target, share, rng)
+        if not target.claim.closed_loop and target.claim.feedback is None:
+            batches += structured(domain, share // 4, rng)
+        for batch in batches:
+            result += observe(target, [batch])
+            if time.monotonic() > deadline:
+                break
     return tuple(result), False
 
 

@@ -147,3 +147,45 @@ def _mostly_short(
 
 def rows_of(batch: Batch) -> int:
     return len(next(iter(batch.values())))
+
+
+def structured(
+    domain: Domain, count: int, rng: np.random.Generator
+) -> list[dict[str, np.ndarray]]:
+    """Inputs that uniform choice hardly ever meets: sequences that read the same backwards, are
+    sorted, periodic, or of few different items, a part of them with one item changed.  They are
+    members of the domain; nothing is claimed of how likely they are."""
+    batches = []
+    for shape, share in domain.sampled_shapes(count, rng):
+        batch = domain.sample_shape(shape, share, rng)
+        if batch is None:
+            continue
+        for name, kind in domain.fields:
+            if isinstance(kind, t.Seq) and batch[name].shape[1] > 1:
+                batch[name] = _arranged(batch[name], rng)
+        kept = domain.kept(batch)
+        if rows_of(kept):
+            batches.append(kept)
+    return batches
+
+
+def _arranged(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    result = rows.copy()
+    count, length = rows.shape
+    how = rng.integers(0, 6, count)
+    for row in range(count):
+        line = rows[row]
+        match int(how[row]):
+            case 0 | 1:
+                half = line[: (length + 1) // 2]
+                result[row] = np.concatenate([half, half[: length // 2][::-1]])
+            case 2:
+                result[row] = np.sort(line)[:: 1 if rng.random() < 0.7 else -1]
+            case 3:
+                result[row] = np.resize(line[: int(rng.integers(1, 4))], length)
+            case _:
+                few = line[: int(rng.integers(1, 4))]
+                result[row] = few[rng.integers(0, len(few), length)]
+        for _ in range(int(rng.integers(0, 3))):
+            result[row, int(rng.integers(length))] = line[int(rng.integers(length))]
+    return result

@@ -7,6 +7,7 @@ network itself allows.  What is proved is the claim on these lengths, and it is 
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,13 +16,20 @@ from typing import Any
 import numpy as np
 
 from dsl import types as t
-from dsl.agreement import agreeing
 from dsl.claim import Proved, Refuted, Target, Tested, Unknown, Verdict
 from dsl.domain import Domain, Shape
 from dsl.program import Program
 from dsl.reachable import levels, loop_sequence
 from verify import sampling
-from verify.enumeration import MOST, Ledger, canonical_bytes, conclusion_of, measured_noise, note
+from verify.enumeration import (
+    MOST,
+    Ledger,
+    conclusion,
+    ledger_evidence,
+    measured_noise,
+    note,
+    tally,
+)
 
 _SHARE = 0.4
 _BEYOND = 20_000
@@ -56,16 +64,12 @@ def verify(
     reach = _compared(program, target, limit, seed, wanted)
     if isinstance(reach, Unknown):
         return reach
-    found = {
-        "kind": "lengths",
-        "longest": reach.longest,
-        "whole": reach.whole,
-    }
-    if reach.ledger.wrong:
-        return conclusion_of(reach.ledger, program, target, reach.noise, "lengths", found)
-    if reach.longest < kind.low or (wanted is not None and reach.longest < wanted):
+    table = ledger_evidence(reach.ledger, reach.noise)
+    table |= {"kind": "lengths", "longest": reach.longest, "whole": reach.whole}
+    short = reach.longest < kind.low or (wanted is not None and reach.longest < wanted)
+    if short and not reach.ledger.wrong:
         return Unknown("time is up before all inputs of the shortest lengths were compared")
-    verdict = conclusion_of(reach.ledger, program, target, reach.noise, "lengths", found)
+    verdict = conclusion(reach.ledger, program, target, "lengths", table)
     if not isinstance(verdict, Proved):
         return verdict
     verdict = replace(verdict, proven_domain=narrowed(target, reach.longest))
@@ -114,36 +118,41 @@ def _compared(
 ) -> Reach | Unknown:
     noise = measured_noise(target, seed)
     ledger = Ledger()
-    longest, pace = -1, 0.0
+    complete, longest = _copy(ledger), -1
     source = levels(target, _LEVEL) if target.claim.closed_loop else _by_length(target.domain)
     for length, batches in source:
         if wanted is not None and length > wanted:
-            return Reach(ledger, longest, False, noise)
+            return Reach(complete, longest, False, noise)
         before, started = ledger.inputs, time.monotonic()
         for batch in batches:
             if time.monotonic() > deadline:
-                return Reach(_cut(ledger), longest, False, noise)
-            evaluation = target.evaluate(batch)
-            if np.isnan(evaluation.margins).any():
+                return Reach(ledger if ledger.wrong else complete, longest, False, noise)
+            seen = tally(program, target, batch, noise)
+            if seen.broken:
                 return Unknown("the network gives values that are not finite")
-            ledger.digest.update(canonical_bytes(evaluation.values))
-            same = agreeing(program, batch, evaluation.values, target.claim.decode)
-            note(ledger, target, batch, same, evaluation.margins, noise)
+            note(ledger, target.domain, seen, functools.partial(_same, batch))
         if ledger.wrong:
             return Reach(ledger, length, False, noise)
-        longest = length
-        spent, count = time.monotonic() - started, ledger.inputs - before
-        pace = max(pace, spent)
-        growth = count / max(before, 1)
-        likely = spent * max(growth, 1.0) * 1.5
+        complete, longest = _copy(ledger), length
+        growth = (ledger.inputs - before) / max(before, 1)
+        likely = (time.monotonic() - started) * max(growth, 1.0) * 1.2
         if wanted is None and (time.monotonic() + likely > deadline or ledger.inputs > MOST):
-            return Reach(ledger, longest, _is_last(target, longest), noise)
-    return Reach(ledger, longest, True, noise)
+            return Reach(complete, longest, _is_last(target, longest), noise)
+    return Reach(complete, longest, _is_last(target, longest), noise)
 
 
-def _cut(ledger: Ledger) -> Ledger:
-    """A ledger whose last level is not complete keeps what was refuted; its digest is no use."""
-    return ledger
+def _same(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return batch
+
+
+def _copy(ledger: Ledger) -> Ledger:
+    """The ledger as it stands at the end of a length."""
+    return replace(
+        ledger,
+        digest=ledger.digest.copy(),
+        near=list(ledger.near),
+        unsettled=list(ledger.unsettled),
+    )
 
 
 def _is_last(target: Target, length: int) -> bool:

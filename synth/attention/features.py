@@ -40,9 +40,10 @@ def names(sequence: str, taken: tuple[str, ...]) -> Names:
     return Names(Variable(sequence), tuple((Variable(a), Variable(b)) for a, b in free))
 
 
-def call(primitive: str, *args: Expr | int | str) -> Call:
+def call(primitive: str, *args: Expr | float | str) -> Call:
     """A call; numbers and texts stand for literals."""
-    return Call(primitive, tuple(Literal(a) if isinstance(a, (int, str)) else a for a in args))
+    written = (Literal(a) if isinstance(a, (int, float, str)) else a for a in args)
+    return Call(primitive, tuple(written))
 
 
 def part(s: Expr, start: Expr | int | None, stop: Expr | int | None, step: int | None = None) -> Expr:
@@ -72,14 +73,18 @@ def at_position(n: Names, item: t.Type) -> Iterator[Expr]:
         yield other
         if isinstance(item, t.Token):
             yield call("eq", c, other)
+    yield from _neighbours(n, item)
     yield from _counts(n, item)
     yield from of_sequence(s, item, n)
     yield call("sub", size, i)
     for k in (2, 3):
         yield call("mod", i, k)
     yield call("floordiv", i, 2)
-    yield call("floordiv", plus(size, 1), 2)
-    yield call("floordiv", size, 2)
+    for half in (call("floordiv", plus(size, 1), 2), call("floordiv", size, 2)):
+        yield half
+        yield call("lt", i, half)
+    yield call("eq", i, 0)
+    yield call("eq", i, plus(size, -1))
 
 
 def _elsewhere(n: Names) -> Iterator[Expr]:
@@ -116,6 +121,24 @@ def _elsewhere(n: Names) -> Iterator[Expr]:
     for k in (1, 2):
         yield call("ite", call("ge", i, k), call("index", s, plus(i, -k)), most)
         yield call("ite", call("lt", plus(i, k), size), call("index", s, plus(i, k)), most)
+
+
+def _neighbours(n: Names, item: t.Type) -> Iterator[Expr]:
+    """Is the item some places before or after a certain one?  Where there is no such place, either
+    no, or what most items are: a head that finds nothing to attend to averages over all."""
+    s, i = n.s, n.i
+    size = call("len", s)
+    if not isinstance(item, t.Token) or len(item.alphabet) > _FEW_TOKENS // 2:
+        return
+    for k in (1, 2, 3):
+        for token in item.alphabet:
+            most = call("gt", call("mul", call("count", s, token), 2), size)
+            there = (call("ge", i, k), plus(i, -k)), (call("lt", plus(i, k), size), plus(i, k))
+            for inside, place in there:
+                test = call("eq", call("index", s, place), token)
+                yield call("and", inside, test)
+                if k < 3:
+                    yield call("ite", inside, test, most)
 
 
 def _counts(n: Names, item: t.Type) -> Iterator[Expr]:

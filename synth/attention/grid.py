@@ -7,8 +7,9 @@ values come from the language's own evaluator, so a feature means here what it m
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -113,11 +114,15 @@ class Grid:
     count: int = 0
     evaluated: int = 0
 
-    def column(self, expr: Expr) -> np.ndarray | None:
+    def column(
+        self, expr: Expr, constants: Mapping[str, Any] | None = None
+    ) -> np.ndarray | None:
         """The values of a scalar expression at all places; None where it has none somewhere."""
         self.evaluated += 1
         parts = []
         for scope, inside in zip(self.scopes, self.inside, strict=True):
+            if constants:
+                scope = replace(scope, constants={**scope.constants, **constants})
             try:
                 value = scope.evaluate(expr)
             except Undefined:

@@ -20,6 +20,8 @@ _PROPOSER = "attention"
 
 def whole_lists(problem: Problem) -> Iterator[Hypothesis]:
     """Rearranged inputs, ranges of integers between inputs, digits of sums of inputs."""
+    if not problem.observations:
+        return
     first = problem.observations[0].values
     if first.ndim != 2 and first.dtype != object:
         return

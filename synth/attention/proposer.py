@@ -16,7 +16,7 @@ import numpy as np
 
 from dsl import types as t
 from dsl.claim import Hypothesis
-from dsl.program import Call, Comprehension, Expr, Literal, Program, Variable, walk
+from dsl.program import Call, Comprehension, Expr, Literal, Program, Variable
 from synth.attention import features as f
 from synth.attention.grid import Grid, Sample, View, answers, grid, sampled, sequence_name, unrolled
 from synth.attention.lists import whole_lists
@@ -30,6 +30,7 @@ from synth.attention.solver import (
     expressed,
     feature,
     goal_of,
+    of_combination,
     of_several,
     plain_answers,
     probes,
@@ -43,7 +44,7 @@ _ENTRIES = 6000
 _REACH = 16
 _ROUNDS = 8
 _SHALLOW, _DEEP = 4, 7
-_SMALL = 14
+_SMALL, _LARGE = 14, 26
 
 
 @dataclass(frozen=True)
@@ -172,10 +173,17 @@ def search(problem: Problem, setting: Setting) -> Iterator[Answer]:
         found += more
         answered = False
         for answer in _solved(problem, setting, found, goal, places):
-            answered = True
+            answered |= answer_size(answer) <= _LARGE or _is_table_of_items(answer, setting)
             yield answer
         if answered or problem.time_left <= 0:
             return
+
+
+def _is_table_of_items(answer: Answer, setting: Setting) -> bool:
+    match answer.expr:
+        case Call("index" | "get", (_, key, *_)):
+            return key == setting.names.c
+    return False
 
 
 def _solved(
@@ -189,6 +197,7 @@ def _solved(
     numbers = tuple(dict.fromkeys((0, 1, 2, 3, *literals(problem, goal.values)[:10])))
     best = ranked(found, goal, 14)
     yield from _expressed(problem, ranked(found, goal, 40), goal, places, rows, numbers, _SHALLOW)
+    yield from _combined(ranked(found, goal, 16), goal, places, rows, numbers, problem.deadline)
     several = of_several(ranked(found, goal, 24), goal, deadline=problem.deadline)
     if several is not None:
         yield several
@@ -225,6 +234,30 @@ def _expressed(
         extra.update(failed)
 
 
+def _combined(
+    leaves: list[Feature],
+    goal: Goal,
+    places: Grid,
+    rows: np.ndarray,
+    numbers: tuple[int, ...],
+    deadline: float,
+) -> Iterator[Answer]:
+    """The first tables of an arithmetic combination that hold at all places."""
+    if len(goal.kinds) > 64:
+        return
+    bank = bank_of(leaves, goal, rows, numbers[:4], 4000)
+    for _ in bank.grow(3, deadline):
+        pass
+    found = 0
+    for answer in of_combination(bank, goal, rows):
+        if time.monotonic() > deadline or found == 2:
+            return
+        values = places.column(answer.expr, dict(answer.constants))
+        if values is not None and np.array_equal(values, goal.values):
+            found += 1
+            yield replace(answer, tried=bank.tried)
+
+
 def _decided(
     problem: Problem,
     leaves: list[Feature],
@@ -239,11 +272,12 @@ def _decided(
     chosen = set(rows.tolist()) | set(rng.permutation(len(goal.codes))[:1200].tolist())
     for _ in range(6):
         at = np.array(sorted(chosen))
-        limit = time.monotonic() + 0.07 * max(problem.time_left, 0.0)
+        limit = min(problem.deadline, time.monotonic() + 0.1 * max(problem.time_left, 0.0))
         bank = bank_of(leaves, goal, at, numbers, 5000)
-        for _ in bank.grow(3, min(limit, problem.deadline)):
+        for _ in bank.grow(3, limit):
             pass
-        trees = decisions(bank, found, goal, at, min(limit, problem.deadline))
+        limit = min(problem.deadline, time.monotonic() + 0.1 * max(problem.time_left, 0.0))
+        trees = decisions(bank, found, goal, at, limit)
         failed: set[int] = set()
         for tree in trees:
             wrong = _wrong(places, tree, goal)
@@ -345,21 +379,16 @@ def _aggregates(
         everywhere = f.over(inside, names, s, level)
         if is_test:
             yield Call("sum", (everywhere,)), Call("sum", (listed,))
-            if setting.view.whole:
-                yield Call("any", (everywhere,)), Call("any", (listed,))
-                yield Call("all", (everywhere,)), Call("all", (listed,))
+            yield Call("any", (everywhere,)), Call("any", (listed,))
+            yield Call("all", (everywhere,)), Call("all", (listed,))
         else:
             yield Call("max", (everywhere,)), Call("max", (listed,))
             yield Call("min", (everywhere,)), Call("min", (listed,))
             yield Call("sum", (everywhere,)), Call("sum", (listed,))
-        if not setting.view.whole and is_test and not _looks_ahead(expr):
+        if not setting.view.whole and is_test:
             stop = f.plus(i, 1)
             upto = f.over(inside, names, f.part(s, None, stop), level)
             yield Call("sum", (upto,)), Call("sum", (f.part(listed, None, stop),))
-
-
-def _looks_ahead(expr: Expr) -> bool:
-    return False
 
 
 def _described(base: list[Feature]) -> Iterator[tuple[Expr, bool]]:
@@ -370,6 +399,18 @@ def _described(base: list[Feature]) -> Iterator[tuple[Expr, bool]]:
         elif feature_.values.dtype.kind in "iu":
             yield feature_.expr, False
     plain = [x for x in base if x.size <= 8][:40]
+    for x in plain:
+        if x.values.dtype.kind in "iu" and x.size <= 5:
+            for k in (2, 3):
+                yield Call("eq", (Call("mod", (x.expr, Literal(k))), Literal(0))), True
+    numbers = [x for x in plain if x.values.dtype.kind in "iu" and x.size <= 8][:12]
+    for x in numbers[1:]:
+        # Parities, signs and distances of an item and another.
+        for name in ("add", "sub"):
+            both = Call(name, (numbers[0].expr, x.expr))
+            yield both, False
+            yield Call("mod", (both, Literal(2))), False
+            yield Call("abs", (both,)), False
     for a, x in enumerate(plain):
         kind = x.values.dtype.kind
         if kind in "iu":
@@ -414,7 +455,3 @@ def _fractions(
                 expr = Call("truediv", (expr, denominator.expr))
             yield replace(answer, expr=expr, how="quotient")
             break
-
-
-def nodes(expr: Expr) -> int:
-    return sum(1 for _ in walk(expr))

@@ -223,6 +223,27 @@ def expressed(
             yield expr, found.tried
 
 
+def of_combination(bank: Bank, goal: Goal, rows: np.ndarray) -> Iterator[Answer]:
+    """Tables of one integer expression of the bank, the cheapest first."""
+    values = bank.rows("int")
+    wide = int(goal.codes.max()) + 1
+    wanted = goal.codes[rows]
+    for k in range(len(values)):
+        low, high = int(values[k].min()), int(values[k].max())
+        if high - low > 64 or high == low:
+            continue
+        shifted = values[k] - low
+        both = np.bincount(shifted * wide + wanted, minlength=(high - low + 1) * wide)
+        table = both.reshape(-1, wide)
+        if ((table > 0).sum(1) > 1).any():
+            continue
+        present = np.flatnonzero(table.any(1))
+        keys = [int(key) + low for key in present]
+        yield tabulated(
+            bank.expr("int", k), keys, [goal.kinds[int(code)] for code in table[present].argmax(1)]
+        )
+
+
 def decisions(
     bank: Bank, features: list[Feature], goal: Goal, rows: np.ndarray, deadline: float
 ) -> list[Expr]:

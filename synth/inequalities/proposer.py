@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dsl.claim import Hypothesis
-from dsl.program import Call, Expr, Literal, Program
+from dsl.program import Call, Expr, Program
 from synth.inequalities.atoms import Library, State, explained, grown, library_of
 from synth.inequalities.cells import Cells, baseline_bits, cells_of
 from synth.inequalities.formulas import statements

@@ -11,6 +11,7 @@ from dsl.program import Expr
 from synth.inequalities.atoms import Library, Order, order_of
 from synth.inequalities.cells import Cells
 from synth.inequalities.constants import Cut, best_cut
+from synth.inequalities.forms import Feature, Form, mixed_form, spread, test_of
 from synth.inequalities.formulas import (
     MISTAKE_BITS,
     Formula,
@@ -19,7 +20,6 @@ from synth.inequalities.formulas import (
     formulas,
     substituted,
 )
-from synth.inequalities.forms import Feature, Form, mixed_form, spread, test_of
 
 _ROUNDS = 6
 _TABLE = 1 << 14
