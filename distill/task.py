@@ -194,6 +194,7 @@ def _traced(task: Task) -> Translation:
     """The network in this language, translated when it is first asked for; None where no front
     end can translate it."""
     from distill.frontends import gpt2, haiku
+    from distill.frontends import onnx as onnx_frontend
     from distill.frontends import torch as torch_frontend
 
     if haiku.is_haiku_folder(task.folder):
@@ -203,6 +204,8 @@ def _traced(task: Task) -> Translation:
             return gpt2.translation(task.folder)
         case ".pt2":
             return torch_frontend.from_pt2(task.model)
+        case ".onnx":
+            return onnx_frontend.from_onnx(task.model)
         case _:
             return lambda shape: None
 
