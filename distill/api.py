@@ -164,8 +164,12 @@ def _in_memory(model: Model, domain: Domain | str | None, options: Mapping[str, 
         shape=None,
         tolerance=0.0,
     )
-    runtime = from_torch(model.runtime) if is_module else chunked(model.runtime)
-    return Target(domain, claim, runtime)
+    if not is_module:
+        return Target(domain, claim, chunked(model.runtime))
+    from distill.frontends import torch as torch_frontend
+
+    network = torch_frontend.from_module(model.runtime, claim.dtype)
+    return Target(domain, claim, from_torch(model.runtime), network)
 
 
 def compile(  # the name that users expect

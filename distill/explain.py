@@ -12,6 +12,8 @@ PAGES = {
     "D010": "The model file is damaged or of a kind that its reader does not know. Save it again.",
     "D011": "A reader needs a package that is not installed; the message shows the pip line.",
     "D012": "The module is in training mode, in which dropout and batch norm are random.",
+    "D013": "The network does not take inputs of that shape; the message says which it takes.",
+    "D021": "The module cannot be exported: its control flow depends on values.",
     "D020": "The network uses operations that cannot be translated; all are listed.",
     "D101": "The text is not a program of the language; see docs/dsl.md for what it may contain.",
     "D102": "A program's types do not fit together.",

@@ -93,7 +93,7 @@ def target(task: Task) -> Target:
         task.domain,
         _with_tolerance(task, runtime),
         runtime,
-        _traced(task.model),
+        _traced(task),
         recurrence,
         fingerprint(task.folder, task.model),
     )
@@ -190,9 +190,21 @@ def _recurrence(folder: Path) -> Recurrence | None:
     return oracle.from_step(path, first)
 
 
-def _traced(path: Path) -> Translation:
-    """The network in this language; None where no front end can translate it."""
-    return lambda shape: None
+def _traced(task: Task) -> Translation:
+    """The network in this language, translated when it is first asked for; None where no front
+    end can translate it."""
+    from distill.frontends import gpt2, haiku
+    from distill.frontends import torch as torch_frontend
+
+    if haiku.is_haiku_folder(task.folder):
+        return haiku.translation(task.folder)
+    match task.model.suffix:
+        case ".safetensors":
+            return gpt2.translation(task.folder)
+        case ".pt2":
+            return torch_frontend.from_pt2(task.model)
+        case _:
+            return lambda shape: None
 
 
 def _with_tolerance(task: Task, runtime: Runtime) -> Claim:

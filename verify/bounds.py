@@ -16,7 +16,7 @@ import numpy as np
 from verify.graph import TINY, Affine, Function, Graph, Input, Product, accumulated
 from verify.relaxations import FUNCTIONS, UNIT, product_planes, product_range
 
-CHUNK_ENTRIES = 1 << 17
+CHUNK_ENTRIES = 1 << 16
 """Rows are carried backwards in chunks of about this many entries, to stay in the cache."""
 
 

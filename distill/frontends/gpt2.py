@@ -1,0 +1,139 @@
+"""Hugging Face folders of the GPT-2 family: config.json and model.safetensors."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.frontends import operators as o
+from distill.frontends.building import Builder, Unsupported, Value
+from distill.frontends.graph import program_of, unsupported
+from distill.frontends.safetensors import read
+from dsl.claim import Translation
+from dsl.errors import DistillError
+from dsl.program import Program
+
+_ACTIVATIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "gelu_new": ("gelu", {"approximate": "tanh"}),
+    "gelu_pytorch_tanh": ("gelu", {"approximate": "tanh"}),
+    "gelu": ("gelu", {"approximate": "none"}),
+    "relu": ("relu", {}),
+    "silu": ("silu", {}),
+    "swish": ("silu", {}),
+    "tanh": ("tanh", {}),
+}
+
+
+def translation(folder: Path) -> Translation:
+    """The network for each length of the prompt; None where it cannot be translated."""
+    loaded = functools.cache(lambda: (read(folder / "model.safetensors"), _config(folder)))
+
+    @functools.cache
+    def network(shape: tuple[int, ...]) -> Program | None:
+        if len(shape) != 1:
+            return None
+        try:
+            weights, config = loaded()
+            return program(weights, config, shape[0])
+        except DistillError:
+            return None
+
+    return network
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DistillError(
+            "D010", f"config.json cannot be read: {error}", place=str(folder), exit_code=4
+        ) from None
+    if not isinstance(found, dict):
+        raise DistillError("D010", "config.json is no table", place=str(folder), exit_code=4)
+    return found
+
+
+def program(weights: Mapping[str, np.ndarray], config: Mapping[str, Any], length: int) -> Program:
+    """Tokens (B, length) to logits (B, length, vocabulary).  Raises D020, and D010 for weights
+    that do not fit the configuration."""
+    try:
+        return _program(weights, config, length)
+    except Unsupported as reason:
+        raise unsupported("model.safetensors", {str(reason): [""]}) from None
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise DistillError(
+            "D010",
+            "model.safetensors does not fit config.json",
+            notes=(f"{type(error).__name__}: {error}"[:200],),
+            exit_code=4,
+        ) from None
+
+
+def _program(weights: Mapping[str, np.ndarray], config: Mapping[str, Any], length: int) -> Program:
+    if config.get("model_type") != "gpt2":
+        raise Unsupported(f"the architecture {config.get('model_type')}")
+    if length > int(config["n_positions"]):
+        raise Unsupported(f"{length} tokens: there are {config['n_positions']} positions")
+    activation = config.get("activation_function", "gelu_new")
+    if activation not in _ACTIVATIONS:
+        raise Unsupported(f"the activation {activation}")
+    b = Builder()
+    # Transformers reads weights with and without the prefix.
+    prefix = "transformer." if any(name.startswith("transformer.") for name in weights) else ""
+    epsilon, heads = float(config.get("layer_norm_epsilon", 1e-5)), int(config["n_head"])
+
+    def weight(name: str) -> Value:
+        full = prefix + name
+        return b.constant(weights[full].astype(np.float32, copy=False), full)
+
+    def affine(x: Value, name: str) -> Value:
+        b.hint = name
+        matrix = weight(f"{name}.weight")
+        return o.linear(b, x, b.transpose(matrix, (1, 0)), weight(f"{name}.bias"))
+
+    def normal(x: Value, name: str) -> Value:
+        b.hint = name
+        return o.layer_norm(b, x, 1, weight(f"{name}.weight"), weight(f"{name}.bias"), epsilon)
+
+    tokens = b.input("tokens", (length,), np.int64)
+    b.hint = "wte"
+    x = o.embedding(b, weight("wte.weight"), tokens)
+    b.hint = "embedded"
+    x = b.elementwise("add", x, b.slice(weight("wpe.weight"), 0, 0, length))
+    for layer in range(int(config["n_layer"])):
+        name = f"h.{layer}"
+        factor = 1.0
+        if config.get("scale_attn_weights", True):
+            factor = (x.shape[-1] // heads) ** -0.5
+        if config.get("scale_attn_by_inverse_layer_idx"):
+            factor /= layer + 1
+        joint = affine(normal(x, f"{name}.ln_1"), f"{name}.attn.c_attn")
+        width = x.shape[-1]
+        parts = []
+        for place, part in enumerate(("query", "key", "value")):
+            b.hint = f"{name}.attn.{part}"
+            one = b.slice(joint, -1, place * width, (place + 1) * width)
+            parts.append(b.transpose(b.reshape(one, (1, length, heads, -1)), (0, 2, 1, 3)))
+        b.hint = f"{name}.attn"
+        query, key, value = parts
+        mixed = o.attention(b, query, key, value, None, causal=True, scale=factor)
+        joined = b.reshape(b.transpose(mixed, (0, 2, 1, 3)), (1, length, width))
+        projected = affine(joined, f"{name}.attn.c_proj")
+        b.hint = f"{name}.middle"
+        x = b.elementwise("add", projected, x)
+        inner = affine(normal(x, f"{name}.ln_2"), f"{name}.mlp.c_fc")
+        b.hint = f"{name}.mlp.act"
+        primitive, options = _ACTIVATIONS[activation]
+        outer = affine(b.elementwise(primitive, inner, **options), f"{name}.mlp.c_proj")
+        b.hint = f"{name}.out"
+        x = b.elementwise("add", outer, x)
+    x = normal(x, "ln_f")
+    b.hint = "logits"
+    tied = config.get("tie_word_embeddings", True) or "lm_head.weight" not in weights
+    head = weight("wte.weight") if tied else b.constant(weights["lm_head.weight"], "lm_head.weight")
+    return program_of(b, o.linear(b, x, head, None), "model.safetensors")
