@@ -158,20 +158,22 @@ def agreement_of(program: Any, target: Any) -> tuple[float, int]:
     the whole domain if it is small, else random inputs of this runner's own seed."""
     import numpy as np
 
-    from dsl.agreement import agreeing
+    from dsl.forcing import is_causal
+    from dsl.reachable import sample
+    from verify.sampling import matching
 
     domain = target.domain
     small = domain.raw_size is not None and domain.raw_size <= _EXHAUSTIVE
     right = total = 0
     deadline = time.monotonic() + 100
     if small and not target.claim.closed_loop:
-        batches = domain.batches()
+        batches, forcing = domain.batches(), False
     else:
         rng = np.random.default_rng(20_260_101)
-        batches = (b for _ in range(_SAMPLES // 5000) for b in domain.sample(5000, rng))
+        batches = (b for _ in range(_SAMPLES // 5000) for b in sample(target, 5000, rng))
+        forcing = target.claim.feedback is not None and is_causal(target, rng)
     for batch in batches:
-        evaluation = target.evaluate(batch)
-        same = agreeing(program, batch, evaluation.values, target.claim.decode)
+        same = matching(program, target, batch, forcing)
         right += int(same.sum())
         total += len(same)
         if not small and time.monotonic() > deadline:

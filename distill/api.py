@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from distill import emit, pipeline
+from distill import emit, pipeline, project
+from distill.durations import seconds_of
 from distill.task import Task, from_table, read
 from distill.task import target as target_of
-from dsl.claim import Counterexample, Target, Verdict
+from dsl.claim import Counterexample, Hypothesis, Target, Verdict
 from dsl.domain import Domain
 from dsl.errors import DistillError
 from dsl.evaluate import call
@@ -27,12 +27,14 @@ class Model:
     path: Path | None
     runtime: Any = None
     dtype: str = "float32"
+    name: str | None = None  # of a task in the folder's pyproject.toml
 
     def task(self, domain: Domain | str | None, options: Mapping[str, str]) -> Task:
         """The task of this file under the options of `compile`."""
         assert self.path is not None
-        if self.path.is_dir() and (self.path / "task.toml").is_file() and domain is None:
-            return read(self.path)
+        described = self.name is not None or (self.path / "task.toml").is_file()
+        if self.path.is_dir() and domain is None and (described or project.tasks(self.path)):
+            return read(self.path, self.name)
         if domain is None:
             raise DistillError(
                 "D115",
@@ -51,9 +53,12 @@ class Model:
 
 
 def load(source: Any, *, dtype: str = "float32") -> Model:
-    """A model from a file or folder, a torch module, or a function from batches to outputs."""
+    """A model from a file or folder, the name of a task in ./pyproject.toml, a torch module, or a
+    function from batches to outputs."""
     if isinstance(source, (str, Path)):
         path = Path(source)
+        if not path.exists() and str(source) in project.tasks(Path()):
+            return Model(Path(), name=str(source))
         if not path.exists():
             raise DistillError("D001", f"there is no file {path}", place=str(path), exit_code=4)
         return Model(path)
@@ -90,15 +95,21 @@ class Result:
         return self.inner.counterexample
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
-        """Writes program.py, certificate.json and summary.txt.  Raises D131 for a network that
-        lives in memory only: a certificate must name a file."""
+        """Writes program.py, certificate.json, summary.txt and report.html.  Raises D131 for a
+        network that lives in memory only: a certificate must name a file."""
         if self.task is None:
             raise DistillError(
                 "D131",
                 "a network in memory has no file that a certificate could name",
                 remedy="save it with torch.export.save and compile the file",
             )
-        return emit.save(self.inner, self.task, Path(folder))
+        from distill.report.account import from_result
+        from distill.report.page import write
+
+        folder = Path(folder)
+        written = emit.save(self.inner, self.task, folder)
+        account = from_result(self.inner, self.task.name, (f"distill check {folder}",))
+        return (*written, write(account, folder / "report.html"))
 
     def __str__(self) -> str:
         return emit.summary(self.inner)
@@ -115,16 +126,6 @@ class Compiled:
 
     def __call__(self, *args: Any) -> Any:
         return call(self.program, *args)
-
-
-def seconds_of(text: str | float) -> float:
-    """`90`, `"90s"`, `"5m"` or `"1h"` in seconds."""
-    if isinstance(text, (int, float)):
-        return float(text)
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", text.strip())
-    if found is None or float(found[1]) <= 0:
-        raise DistillError("D116", f"`{text}` is no time", remedy="write 90s, 5m or 1h")
-    return float(found[1]) * {None: 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def target(model: Any, domain: Domain | str | None = None, **options: str) -> tuple[Target, Any]:
@@ -178,19 +179,32 @@ def compile(  # the name that users expect
     time: str | float = "5m",
     seed: int = 0,
     start_from: str | Path | None = None,
+    jobs: int = 1,
+    executor: Any = None,
     report: pipeline.Report = lambda phase, figures: None,
     **options: str,
 ) -> Result:
-    """The shortest program found that equals the network on the domain, with a verdict."""
+    """The shortest program found that equals the network on the domain, with a verdict.
+
+    `jobs` processes share the heavy loops, or those of `executor`: a `concurrent.futures.Executor`
+    or the text `dask://host:port`.  The result does not depend on them.
+    """
+    from distill.execution import workers
+
     found, task = target(model, domain, **options)
-    given: tuple[Program, ...] = ()
+    given: tuple[Hypothesis, ...] = ()
     if start_from is not None:
         path = Path(start_from)
-        given = (parse(path.read_text(encoding="utf-8"), path.name),)
-    inner = pipeline.compile_target(
-        found, seconds=seconds_of(time), seed=seed, start_from=given, report=report
-    )
-    return Result(inner, task)
+        given = (Hypothesis(parse(path.read_text(encoding="utf-8"), path.name), "given"),)
+    with workers(task, found, jobs=jobs, executor=executor, report=report) as pool:
+        inner = pipeline.compile_target(
+            replace(found, workers=pool),
+            seconds=seconds_of(time),
+            seed=seed,
+            start_from=given,
+            report=report,
+        )
+    return Result(replace(inner, target=found), task)
 
 
 def search(model: Any, domain: Domain | str | None = None, **options: Any) -> Iterator[Any]:

@@ -88,6 +88,42 @@ def verdict_table(verdict: Verdict) -> dict[str, Any]:
     return cleaned
 
 
+def verdict_of_table(table: Mapping[str, Any]) -> Verdict:
+    """The verdict that a table of `verdict_table` describes."""
+    evidence = table.get("evidence", {})
+    match table.get("kind"):
+        case "PROVED":
+            return Proved(
+                str(table["method"]),
+                str(table["proven_domain"]),
+                str(table["arithmetic"]),
+                evidence,
+            )
+        case "REFUTED":
+            example = table["counterexample"]
+            return Refuted(
+                str(table["method"]),
+                Counterexample(
+                    example["inputs"],
+                    example["program"],
+                    example["network"],
+                    float(example["margin"]),
+                ),
+                int(table["found"]),
+                table["disagreement"],
+                evidence,
+            )
+        case "TESTED":
+            return Tested(int(table["samples"]), float(table["bound"]), evidence)
+        case _:
+            return Unknown(
+                str(table.get("reason", "")),
+                float(table.get("proven_fraction", 0.0)),
+                float(table.get("refuted_fraction", 0.0)),
+                evidence,
+            )
+
+
 def example_table(example: Counterexample) -> dict[str, Any]:
     return {
         "inputs": dict(example.inputs),
@@ -134,6 +170,8 @@ def write_text(path: Path, text: str) -> None:
         raise _unwritable(path, error) from None
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
+            # Temporary files are private; what is written here is meant to be shared.
+            os.chmod(name, 0o666 & ~_umask())
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -141,6 +179,12 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         Path(name).unlink(missing_ok=True)
         raise _unwritable(path, error) from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _unwritable(path: Path, error: OSError) -> DistillError:

@@ -47,8 +47,8 @@ def check(path: str | Path, *, seconds: float = 300.0) -> Finding:
         certificate = read(path)
         program, text = _program(certificate)
         task = _task(certificate)
-    except DistillError as error:
-        return Finding(path, "stale", None, error, time.monotonic() - started)
+    except DistillError as unread:
+        return Finding(path, "stale", None, unread, time.monotonic() - started)
     changed = _changed(certificate, task)
     if hashlib.sha256(text.encode()).hexdigest() != certificate.content["program"]["sha256"]:
         changed = [*changed, f"text of {certificate.program_path.name}"]

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,17 @@ def _parser() -> argparse.ArgumentParser:
     search = _command(commands, "search", "the ranked hypotheses for a model", _search)
     _model_options(search)
     _budget_options(search)
+    search.add_argument(
+        "--hypothesis",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a program of your own: an expression such as 'a + b', or a file; may be repeated",
+    )
+    _diff_command(commands)
+    report = _command(commands, "report", "write report.html for a certificate", _report)
+    report.add_argument("certificate", metavar="CERTIFICATE")
+    report.add_argument("--out", metavar="FILE", help="default: report.html beside it")
     explain = _command(commands, "explain", "what an error code or a certificate says", _explain)
     explain.add_argument("subject", metavar="CODE|CERTIFICATE")
     init = _command(commands, "init", "write a task.toml beside a model", _init)
@@ -89,9 +100,19 @@ def _compile_command(commands: Any) -> None:
     parser = _command(commands, "compile", "distil a network and prove the program", _compile)
     _model_options(parser)
     _budget_options(parser)
+    parser.add_argument("--jobs", type=int, default=1, help="processes for the heavy loops")
+    parser.add_argument("--executor", metavar="ADDRESS", help="a cluster: dask://host:port")
     parser.add_argument(
         "--out", metavar="FOLDER", help="where to write (default: the model's name)"
     )
+
+
+def _diff_command(commands: Any) -> None:
+    parser = _command(commands, "diff", "are two programs or two checkpoints equal?", _diff)
+    parser.add_argument("first", metavar="A", help="a program.py, a checkpoint, or a task's folder")
+    parser.add_argument("second", metavar="B")
+    _claim_options(parser)
+    _time_options(parser)
 
 
 def _check_command(commands: Any) -> None:
@@ -102,6 +123,10 @@ def _check_command(commands: Any) -> None:
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a checkpoint, or a folder with task.toml")
+    _claim_options(parser)
+
+
+def _claim_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", "--domain", help="the inputs, such as 'a: int[0..9], b: int[0..9]'")
     parser.add_argument("--pack", help="how inputs are packed, such as '[a, b, 113]'")
     parser.add_argument("--positions", help="which outputs count: all, last, -1, 9..13")
@@ -110,9 +135,14 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shape", help="of the network's input: '[batch, 1, 28, 28]'")
 
 
-def _budget_options(parser: argparse.ArgumentParser) -> None:
+def _time_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--time", default="5m", help="the budget: 90s, 5m, 1h (default 5m)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json-events", action="store_true", help="progress as JSON lines")
+
+
+def _budget_options(parser: argparse.ArgumentParser) -> None:
+    _time_options(parser)
     parser.add_argument("--start-from", metavar="PROGRAM", help="a program.py to try first")
 
 
@@ -135,55 +165,28 @@ def _input_dtype(path: Path) -> str:
     return oracle.input_dtype(path)
 
 
-class Progress:
-    """Lines on stderr: a phase when it begins, a hypothesis when it is the best so far."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.started = time.monotonic()
-        self.best: Any = None
-
-    def __call__(self, phase: str, figures: Mapping[str, Any]) -> None:
-        if self.quiet:
-            return
-        match phase:
-            case "observed":
-                what = "all" if figures["complete"] else "a sample"
-                self.line("evaluate", f"{figures['inputs']} inputs ({what})")
-            case "proposer":
-                self.line("search", figures["name"])
-            case "verify":
-                self.line("verify", figures["method"])
-            case "hypothesis" if figures["best"] is not self.best:
-                self.best = figures["best"]
-                from dsl.printer import body_lines
-
-                body = body_lines(self.best.program)
-                text = body[0].strip() if len(body) == 1 else f"{len(body)} lines"
-                agrees = 100 * (1 - self.best.disagreement)
-                self.line("best", f"size {self.best.size}: {text[:60]}  agrees {agrees:.2f} %")
-
-    def line(self, phase: str, text: str) -> None:
-        spent = f"{time.monotonic() - self.started:.1f}s"
-        print(f"  {phase:<9} {text:<66} {spent:>7}", file=sys.stderr, flush=True)
-
-
 def _compile(options: argparse.Namespace) -> int:
-    from distill import api, emit
-    from distill.certificate import verdict_table
-    from dsl.claim import Proved, Refuted, Tested
+    from distill.durations import seconds_of
+    from distill.progress import opened
 
-    progress = Progress(options.quiet)
-    progress.line("read", options.model) if not options.quiet else None
-    result = api.compile(
-        options.model,
-        options.domain,
-        time=options.time,
-        seed=options.seed,
-        start_from=options.start_from,
-        report=progress,
-        **_given(options),
-    )
+    seconds = seconds_of(options.time)
+    with opened(quiet=options.quiet, json_events=options.json_events) as progress:
+        progress("started", {"model": options.model, "budget": seconds})
+        from distill import api, emit
+        from distill.certificate import verdict_table
+        from dsl.claim import Proved, Refuted, Tested
+
+        result = api.compile(
+            options.model,
+            options.domain,
+            time=seconds,
+            seed=options.seed,
+            start_from=options.start_from,
+            jobs=options.jobs,
+            executor=options.executor,
+            report=progress,
+            **_given(options),
+        )
     folder = Path(options.out or _name_of(Path(options.model)))
     written = result.save(folder)
     if options.json:
@@ -214,9 +217,9 @@ def _name_of(path: Path) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from distill.api import seconds_of
     from distill.certificate import verdict_table
     from distill.checking import check
+    from distill.durations import seconds_of
 
     started = time.monotonic()
     findings = [check(path, seconds=seconds_of(options.time)) for path in _found(options.paths)]
@@ -293,33 +296,22 @@ _MODEL_SUFFIXES = (".pt2", ".onnx", ".safetensors", ".npz", ".pt")
 
 
 def _search(options: argparse.Namespace) -> int:
-    from distill import api, emit
-    from dsl.printer import to_python
+    from distill import workbench
 
-    progress = Progress(options.quiet)
-    result = api.compile(
-        options.model,
-        options.domain,
-        time=options.time,
-        seed=options.seed,
-        start_from=options.start_from,
-        report=progress,
-        **_given(options),
-    )
-    if options.json:
-        rows = [
-            {
-                "size": entry.size,
-                "disagreement": entry.disagreement,
-                "proposer": entry.hypothesis.proposer,
-                "program": to_python(entry.program),
-            }
-            for entry in result.front
-        ]
-        print(json.dumps(rows))
-    else:
-        print("\n".join(emit.front_lines(result.front, result.inner.best)))
-    return 0
+    return workbench.search(options, _given(options))
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from distill import workbench
+
+    options.model = options.first
+    return workbench.diff(options, _given(options))
+
+
+def _report(options: argparse.Namespace) -> int:
+    from distill import workbench
+
+    return workbench.report(options.certificate, options.out)
 
 
 def _explain(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -11,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from distill.certificate import SCHEMA, sealed, verdict_table, write_text
+from distill.certificate import SCHEMA, plain, sealed, verdict_table, write_text
 from distill.fingerprints import tensors
 from distill.pipeline import Entry, Result
 from distill.task import Task
 from dsl.claim import Proved, Refuted, Tested, Unknown, Verdict
 from dsl.printer import body_lines, count_lines, to_python
+
+_LARGEST_EVIDENCE = 200_000
 
 
 def sentence(verdict: Verdict) -> str:
@@ -105,6 +108,26 @@ def summary(result: Result) -> str:
     return "\n".join(lines) + "\n"
 
 
+def search_table(result: Result) -> dict[str, Any]:
+    """How the program was found, as JSON for the certificate: a report can be made from it."""
+    evidence = plain(dict(result.best.hypothesis.evidence))
+    if len(json.dumps(evidence)) > _LARGEST_EVIDENCE:
+        evidence = {"omitted": "larger than a certificate should be"}
+    return {
+        "proposer": result.best.hypothesis.proposer,
+        "evidence": evidence,
+        "front": [
+            {
+                "size": entry.size,
+                "disagreement": entry.disagreement,
+                "proposer": entry.hypothesis.proposer,
+                "text": to_python(entry.program),
+            }
+            for entry in result.front
+        ],
+    }
+
+
 def save(result: Result, task: Task, folder: Path) -> tuple[Path, ...]:
     """Writes the files into a folder, each whole or not at all; the certificate comes last."""
     text = program_text(result)
@@ -125,13 +148,12 @@ def save(result: Result, task: Task, folder: Path) -> tuple[Path, ...]:
             "sha256": hashlib.sha256(text.encode()).hexdigest(),
             "nodes": result.best.size,
             "lines": count_lines(result.program),
+            "search": search_table(result),
         },
         "verdict": {
             **verdict_table(result.verdict),
             "runtime": {"python": platform.python_version(), "numpy": np.__version__},
         },
     }
-    import json
-
     write_text(certificate, json.dumps(sealed(content), indent=1, ensure_ascii=False) + "\n")
     return program, certificate, folder / "summary.txt"

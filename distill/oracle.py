@@ -6,8 +6,9 @@ inputs happen to be asked for at once; the size is part of the claim's arithmeti
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,29 @@ def chunked(runtime: Callable[[np.ndarray], np.ndarray], size: int = CHUNK) -> R
     return run
 
 
+@contextlib.contextmanager
+def single_thread() -> Iterator[None]:
+    """Torch on one thread: sums are split in the same way wherever a batch is run, and processes
+    that work side by side do not take each other's cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def from_torch(module: Any) -> Runtime:
     """A torch module in memory; put into evaluation mode, on the CPU, without gradients."""
     import torch
 
     def run(batch: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
+        with torch.no_grad(), single_thread():
             output = module(torch.from_numpy(np.ascontiguousarray(batch)))
         if isinstance(output, (tuple, list)):
             output = output[0]
@@ -213,9 +231,11 @@ def from_gpt2(folder: Path) -> Runtime:
         ) from None
     import torch
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    model = transformers.GPT2LMHeadModel.from_pretrained(
+    logging: Any = transformers.logging
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    loader: Any = transformers.GPT2LMHeadModel
+    model = loader.from_pretrained(
         str(folder), attn_implementation="eager", local_files_only=True
     ).eval()
 

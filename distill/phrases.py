@@ -208,12 +208,12 @@ def _decoded(
 ) -> tuple[Decode, Feedback | None]:
     text = text.strip()
     labels = vocabulary.labels
-    high = "high" if re.search(r"\b(highest|last) index\b", tie) else "low"
+    high: Any = "high" if re.search(r"\b(highest|last) index\b", tie) else "low"
     if accept := re.match(r"accept iff logit (\d) > logit (\d)", text):
         first = int(accept[1]) == 0
         rejecting = "reject" in tie
         # An equal pair must decode to rejection.
-        side = "high" if first == rejecting else "low"
+        side: Any = "high" if first == rejecting else "low"
         return Decode("argmax", labels=(first, not first), tie=side), None
     if re.match(r"threshold\(", text):
         bound = re.search(r"logit > (-?[\d.]+)", text) or re.match(r"threshold\((-?[\d.]+)\)", text)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dsl import types as t
 from dsl.agreement import agreeing
 from dsl.claim import (
     Counterexample,
@@ -26,6 +27,7 @@ from dsl.errors import DistillError
 from dsl.parser import equal_programs, parse
 from dsl.printer import to_python
 from dsl.program import Call, Constant, Expr, Literal, Program, Variable, size
+from dsl.reachable import sample, structured
 from synth.problem import Observations, Problem, observe
 from synth.proposers import proposers
 from verify import sampling
@@ -109,7 +111,7 @@ def compile_target(
     seconds: float = 300.0,
     seed: int = 0,
     only: tuple[str, ...] = (),
-    start_from: tuple[Program, ...] = (),
+    start_from: tuple[Hypothesis, ...] = (),
     report: Report = lambda phase, figures: None,
     data: Mapping[str, Any] | None = None,
 ) -> Result:
@@ -128,8 +130,8 @@ def compile_target(
         )
     report("observed", {"inputs": _count(search), "complete": search.complete})
     try:
-        for program in start_from:
-            consider(search, Hypothesis(program, "given"))
+        for given in start_from:
+            consider(search, given)
         for name, propose in proposers(only):
             if finished(search):
                 break
@@ -149,12 +151,8 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
     """Every input where they are few, else a sample; with the values of the original runtime."""
     domain = target.domain
     rng = np.random.default_rng([seed, 1])
-    longest = max(
-        (
-            kind.high or 1
-            for kind in domain.types.values()
-            if hasattr(kind, "high") and hasattr(kind, "item")
-        ),
+    longest: int = max(
+        (kind.high or 1 for kind in domain.types.values() if isinstance(kind, t.Seq)),
         default=1,
     )
     small = domain.raw_size is not None and domain.raw_size * longest <= COMPLETE_ENTRIES
@@ -170,8 +168,15 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
     count = max(512, min(_SAMPLE, COMPLETE_ENTRIES // (4 * per_row)))
     result: list[Observations] = []
     for share in (512, count - 512):
-        if share > 0 and time.monotonic() < deadline:
-            result += observe(target, domain.sample(share, rng))
+        if share <= 0 or (result and time.monotonic() > deadline):
+            continue
+        batches = sample(target, share, rng)
+        if not target.claim.closed_loop and target.claim.feedback is None:
+            batches += structured(domain, share // 4, rng)
+        for batch in batches:
+            result += observe(target, [batch])
+            if time.monotonic() > deadline:
+                break
     return tuple(result), False
 
 

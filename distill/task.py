@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from distill import project
 from distill.fingerprints import fingerprint
 from distill.phrases import Vocabulary, claim_of, condition_of
 from dsl import types as t
@@ -38,11 +39,12 @@ class Task:
     model: Path
 
 
-def read(folder: Path) -> Task:
-    """The task in a folder.  Raises D120 where the table lacks something or cannot be read."""
+def read(folder: Path, name: str | None = None) -> Task:
+    """The task in a folder: its task.toml, else a task of its pyproject.toml.  Raises D120 where
+    the table lacks something or cannot be read."""
     path = folder / "task.toml"
-    if not path.is_file():
-        raise DistillError("D120", f"there is no task.toml in {folder}", place=str(folder))
+    if name is not None or not path.is_file():
+        return from_table(project.task_table(folder, name), folder)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -38,7 +38,7 @@ def agreeing(
 ) -> np.ndarray:
     """The rows on which the program is defined and equals the network's decoded values."""
     ours, defined = run_defined(program, batch)
-    return equal_rows(ours, theirs, decode.tolerance) & defined
+    return np.asarray(equal_rows(ours, theirs, decode.tolerance) & defined)
 
 
 def counterexample(

@@ -6,9 +6,9 @@ equals it; verifiers decide whether one does.  Both see a network only through t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -104,6 +104,22 @@ class Recurrence:
     program: Program | None = None  # inputs x, h; result a record (y, h)
 
 
+class Workers(Protocol):
+    """Where the heavy loops over a target run; see `distill.execution`."""
+
+    count: int
+
+    def run(
+        self,
+        target: Target,
+        function: Callable[[Target, Any], Any],
+        items: Iterable[Any],
+        total: int | None = None,
+    ) -> Iterator[Any]:
+        """`function(target, item)` for every item, in the order of the items."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A claim about one network: what every proposer and every verifier works on.
@@ -118,6 +134,20 @@ class Target:
     network: Translation = lambda shape: None
     recurrence: Recurrence | None = None
     fingerprint: str = ""
+    workers: Workers | None = None
+
+    def spread(
+        self,
+        function: Callable[[Target, Any], Any],
+        items: Iterable[Any],
+        *,
+        total: int | None = None,
+    ) -> Iterator[Any]:
+        """`function(self, item)` for every item, in the order of the items: here, or by workers.
+        The function belongs to a module; items and results are plain data."""
+        if self.workers is None:
+            return (function(self, item) for item in items)
+        return self.workers.run(self, function, items, total)
 
     def pack(self, batch: Batch) -> np.ndarray:
         """The network's input for a batch, (B, ...), in the claim's dtype."""

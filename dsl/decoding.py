@@ -13,6 +13,8 @@ from dsl.evaluate import run
 from dsl.primitives.base import Undefined
 from dsl.program import Expr, Program
 
+_FEW = 16
+
 
 def packed(claim: Claim, batch: Batch) -> np.ndarray:
     """The network's input for a batch, (B, ...), in the claim's dtype and shape."""
@@ -83,7 +85,9 @@ def decoded(decode: Decode, raw: np.ndarray) -> Evaluation:
 
 def _least(margins: np.ndarray) -> np.ndarray:
     """The least margin of each row; NaN wins."""
-    flat = margins.reshape(len(margins), -1).astype(np.float64)
+    flat = margins.reshape(len(margins), -1).astype(np.float64, copy=False)
+    if flat.shape[1] == 1:
+        return np.asarray(flat[:, 0])
     if flat.shape[1] == 0:
         return np.full(len(flat), np.inf)
     return np.asarray(np.where(np.isnan(flat).any(1), np.nan, flat.min(1)))
@@ -95,14 +99,29 @@ def _extreme(decode: Decode, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         index = scores.shape[-1] - 1 - np.argmax(scores[..., ::-1], axis=-1)
     else:
         index = np.argmax(scores, axis=-1)
-    if scores.shape[-1] == 1:
-        margins = np.where(np.isnan(scores[..., 0]), np.nan, np.inf)
-    else:
-        top = np.partition(scores, -2, axis=-1)[..., -2:].astype(np.float64)
-        with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):
+        if scores.shape[-1] == 1:
+            margins = np.where(np.isnan(scores[..., 0]), np.nan, np.inf)
+        elif scores.shape[-1] <= _FEW:
+            best, second = _leading(scores)
+            margins = best.astype(np.float64) - second
+        else:
+            top = np.partition(scores, -2, axis=-1)[..., -2:].astype(np.float64)
             margins = top[..., 1] - top[..., 0]
-        margins = np.where(np.isnan(scores).any(-1), np.nan, margins)
+            margins = np.where(np.isnan(scores).any(-1), np.nan, margins)
     return _labelled(decode, index), margins
+
+
+def _leading(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The greatest and the second greatest entry of the last axis, one column after the other;
+    NaN where any entry is."""
+    first = scores[..., 0]
+    best, second = first, np.full(first.shape, -np.inf, first.dtype)
+    for k in range(1, scores.shape[-1]):
+        column = scores[..., k]
+        second = np.maximum(second, np.minimum(best, column))
+        best = np.maximum(best, column)
+    return best, second
 
 
 def _labelled(decode: Decode, index: np.ndarray) -> np.ndarray:
@@ -110,10 +129,10 @@ def _labelled(decode: Decode, index: np.ndarray) -> np.ndarray:
         return index
     kinds = {type(label) for label in decode.labels}
     if len(kinds) == 1 and kinds <= {int, float, bool, str}:
-        return np.array(decode.labels)[index]
+        return np.asarray(np.array(decode.labels)[index])
     labels = np.empty(len(decode.labels), object)
     labels[:] = decode.labels
-    return labels[index]
+    return np.asarray(labels[index])
 
 
 def _sides(decode: Decode, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -150,11 +169,11 @@ def _generated(target: Target, feedback: Feedback, batch: Batch) -> Evaluation:
     claim = target.claim
     sequence = packed(claim, batch)
     rows = len(sequence)
-    steps = int(_evaluated(feedback.steps, batch, "steps").max(initial=0))
+    steps = step_count(feedback, batch)
     width = sequence.shape[1]
     fixed = claim.shape is not None and claim.shape[0] > 0
     tokens = dict(feedback.tokens)
-    start = width if not fixed else int(_evaluated(_start(claim), batch, "positions").max())
+    start = width if not fixed else generation_start(claim, batch)
     answers: list[np.ndarray] = []
     margins = np.full(rows, np.inf)
     alive = np.ones(rows, bool)
@@ -168,7 +187,7 @@ def _generated(target: Target, feedback: Feedback, batch: Batch) -> Evaluation:
             alive = alive & np.asarray(one.values != feedback.until)
             if not alive.any():
                 break
-        following = _ids(one.values, tokens).astype(sequence.dtype)
+        following = token_ids(one.values, tokens).astype(sequence.dtype)
         if fixed:
             if place + 1 < width:
                 sequence = sequence.copy()
@@ -185,10 +204,22 @@ def _start(claim: Claim) -> Expr:
     return positions[0] if isinstance(positions, tuple) else positions
 
 
-def _ids(values: np.ndarray, tokens: dict[Any, int]) -> np.ndarray:
+def step_count(feedback: Feedback, batch: Batch) -> int:
+    """The most tokens that may be generated for a batch."""
+    return int(_evaluated(feedback.steps, batch, "steps").max(initial=0))
+
+
+def generation_start(claim: Claim, batch: Batch) -> int:
+    """The position whose output is the first answer, in inputs of a fixed width."""
+    return int(_evaluated(_start(claim), batch, "positions").max())
+
+
+def token_ids(values: np.ndarray, tokens: dict[Any, int]) -> np.ndarray:
+    """The token ids of decoded values, in the shape of the values."""
     if not tokens:
         return values.astype(np.int64)
-    return np.array([tokens[value] for value in values.tolist()])
+    flat = [tokens[value] for value in values.ravel().tolist()]
+    return np.array(flat, np.int64).reshape(values.shape)
 
 
 def _until(answers: list[np.ndarray], until: Any, rows: int) -> np.ndarray:

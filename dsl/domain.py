@@ -6,11 +6,13 @@ Text: `x: int[0..112], y: int[0..112] where x < y`, `s: seq(tokens("abc"), 1..12
 
 from __future__ import annotations
 
+import ast
 import functools
 import itertools
-import json
+import keyword
 import math
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -40,8 +42,15 @@ class Domain:
     text: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "text", " ".join(self.text.split()))
+        object.__setattr__(self, "text", _spaced(self.text))
         _ = self.fields, self.where
+        from dsl.parser import RESERVED
+
+        for name in self.names:
+            if name in RESERVED or keyword.iskeyword(name) or name.startswith("__"):
+                raise _error(self.text, 0, f"an input cannot be called {name}")
+            if unicodedata.normalize("NFKC", name) != name:
+                raise _error(self.text, 0, f"Python would read {name} in another spelling")
         unknown = {
             node.name
             for node in (walk(self.where) if self.where is not None else ())
@@ -90,9 +99,16 @@ class Domain:
         """All combinations of lengths, the shortest first; endless for an unbounded sequence."""
         sequences = [(name, kind) for name, kind in self.fields if isinstance(kind, t.Seq)]
         if any(kind.high is None for _, kind in sequences):
+            # By the sum of what each has beyond its least length.
             for total in itertools.count(0):
-                lengths = [(name, max(kind.low, 0) + total) for name, kind in sequences]
-                yield Shape(tuple(lengths))
+                for extra in itertools.product(range(total + 1), repeat=len(sequences)):
+                    lengths = [(n, k.low + e) for (n, k), e in zip(sequences, extra, strict=True)]
+                    fits = all(
+                        k.high is None or k.low + e <= k.high
+                        for (_, k), e in zip(sequences, extra, strict=True)
+                    )
+                    if sum(extra) == total and fits:
+                        yield Shape(tuple(lengths))
         ranges = [
             [(name, length) for length in range(kind.low, (kind.high or 0) + 1)]
             for name, kind in sequences
@@ -165,8 +181,9 @@ class Domain:
         for name, kind, count, base in reversed(slots):
             digits = np.zeros((stop - start, count), np.int64)
             for position in range(count - 1, -1, -1):
-                digits[:, position] = (rest % base).astype(np.int64)
-                rest = rest // base
+                quotient = rest // base
+                digits[:, position] = rest - quotient * base
+                rest = quotient
             columns[name] = _decoded(kind, digits, lengths.get(name))
         return {name: columns[name] for name in self.names}
 
@@ -260,7 +277,7 @@ class Domain:
 
     def restricted(self, condition: str) -> Domain:
         """The domain with a further condition."""
-        head, _, where = self.text.partition(" where ")
+        head, where = _Reader(self.text).parts()
         return Domain(f"{head} where {f'({where}) and ({condition})' if where else condition}")
 
 
@@ -383,7 +400,7 @@ def _decoded_items(kind: t.Type, digits: np.ndarray) -> np.ndarray:
         case t.Real(low, _):
             return np.full(digits.shape, low, np.float64)
         case t.Token(alphabet):
-            return np.array(alphabet)[digits]
+            return np.asarray(np.array(alphabet)[digits])
     raise DistillError("D110", f"items of type {kind} cannot be enumerated")
 
 
@@ -458,8 +475,17 @@ def _error(text: str, position: int, finding: str) -> DistillError:
     )
 
 
+_TEXT = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\s+", re.DOTALL)
+
+
+def _spaced(text: str) -> str:
+    """The text with single blanks between its words; texts in quotes stay as they are."""
+    return _TEXT.sub(lambda match: " " if match[0].isspace() else match[0], text).strip()
+
+
 _TOKEN = re.compile(
-    r"\s*(?:(?P<name>[^\W\d]\w*)|(?P<number>-?\d+(?:\.(?!\.)\d*)?(?:[eE][+-]?\d+)?|-?\.\d+)"
+    r"\s*(?:(?P<name>[^\W\d]\w*)|(?P<number>-?[0-9]+(?:\.(?!\.)[0-9]*)?(?:[eE][+-]?[0-9]+)?"
+    r"|-?\.[0-9]+)"
     r"|(?P<dots>\.\.)|(?P<string>\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')|(?P<sign>[:,\[\]()]))"
 )
 
@@ -486,12 +512,17 @@ class _Reader:
         return tuple(fields)
 
     def condition(self) -> str | None:
+        return self.parts()[1] or None
+
+    def parts(self) -> tuple[str, str]:
+        """The text before `where` and after it; the latter is empty where there is none."""
         self.position = 0
         self.fields()
+        head = self.text[: self.position].strip()
         if self.peek()[1] != "where":
-            return None
+            return head, ""
         self.next()
-        return self.text[self.position :].strip()
+        return head, self.text[self.position :].strip()
 
     def kind(self) -> t.Type:
         start = self.position
@@ -509,6 +540,8 @@ class _Reader:
                 self.expect("[")
                 low, high = self.limits()
                 self.expect("]")
+                if any(end is not None and not -(2**63) <= end < 2**63 for end in (low, high)):
+                    raise ValueError("an integer input has at most 64 bits")
                 return t.Int(low, high)
             case "real":
                 self.expect("[")
@@ -525,7 +558,7 @@ class _Reader:
                     raise ValueError("no tokens are given")
                 if len(set(items)) < len(items):
                     raise ValueError("a token is given twice")
-                return t.Token(tuple(items))
+                return t.Token(tuple(items))  # type: ignore[arg-type]
             case "seq":
                 self.expect("(")
                 item = self.kind()
@@ -577,12 +610,13 @@ class _Reader:
 
     def string(self) -> str:
         text = self.take("string", "a text in quotes")
-        if text.startswith("'"):
-            text = '"' + text[1:-1].replace("\\'", "'").replace('"', '\\"') + '"'
         try:
-            return str(json.loads(text))
-        except json.JSONDecodeError:
+            read = str(ast.literal_eval(text))
+        except (SyntaxError, ValueError):
             raise _error(self.text, self.position, f"{text} is not a text") from None
+        if "\0" in read:
+            raise _error(self.text, self.position, "a token with a NUL character")
+        return read
 
     def whole(self) -> int:
         text = self.take("number", "a whole number")

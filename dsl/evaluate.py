@@ -56,19 +56,26 @@ from dsl.values import (
 def run(program: Program, batch: Mapping[str, np.ndarray]) -> np.ndarray:
     """The results of a program on a batch, (B,) or (B, L) or, where lengths differ between rows,
     (B,) tuples.  Raises Undefined, with the rows, where the program has no value."""
-    rows = next((len(batch[name]) for name in program.parameters), 1)
+    rows = _rows(program, batch)
     if rows == 0:
         return np.zeros(0, np.int64)
     return to_array(value_of(program, batch), rows)
 
 
+def _rows(program: Program, batch: Mapping[str, np.ndarray]) -> int:
+    """The rows of a batch; 1 for a batch of no columns."""
+    if missing := [name for name in program.parameters if name not in batch]:
+        raise Undefined(f"there is no input {missing[0]}")
+    return next((len(column) for column in batch.values()), 1)
+
+
 def run_defined(program: Program, batch: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Results and where they are defined; the others hold an arbitrary value."""
-    rows = next((len(batch[name]) for name in program.parameters), 1)
+    rows = next((len(column) for column in batch.values()), 1)
     defined = np.ones(rows, bool)
     results: np.ndarray | None = None
     while defined.any() and results is None:
-        chosen = {name: np.asarray(batch[name])[defined] for name in program.parameters}
+        chosen = {name: np.asarray(column)[defined] for name, column in batch.items()}
         try:
             results = run(program, chosen)
         except Undefined as undefined:
@@ -126,8 +133,8 @@ class Scope:
 
     def evaluate(self, expr: Expr) -> Value:
         match expr:
-            case Literal(value):
-                return constant(value, self.rank)
+            case Literal(written):
+                return constant(written, self.rank)
             case Constant(name):
                 return constant(self.constants[name], self.rank)
             case Variable(name):
@@ -176,7 +183,7 @@ class Scope:
         if self.active is not None:
             failed = failed & self.active
         if failed.any():
-            rows = failed.reshape(failed.shape[0], -1).any(axis=1)
+            rows = np.asarray(failed.reshape(failed.shape[0], -1).any(axis=1))
             reason = PRIMITIVES[call.primitive].undefined or "no value"
             raise Undefined(f"{call.primitive}: {reason}", rows)
 
@@ -185,16 +192,27 @@ class Scope:
         return Scope(self.constants, self.variables, self.rank, active)
 
     def conditional(self, call: Call) -> Value:
-        condition = truths(scalar(self.evaluate(call.args[0]), "if"))[0]
-        a = self.restricted(condition).evaluate(call.args[1])
-        b = self.restricted(~condition).evaluate(call.args[2])
-        return chosen(condition, a, b, self.rank)
+        """A chain of decisions without recursion: decision lists are long."""
+        branches: list[tuple[np.ndarray, Value]] = []
+        scope, rest = self, call.args[2]
+        while True:
+            condition = truths(scalar(scope.evaluate(call.args[0]), "if"))[0]
+            branches.append((condition, scope.restricted(condition).evaluate(call.args[1])))
+            scope, rest = scope.restricted(~condition), call.args[2]
+            if not (isinstance(rest, Call) and rest.primitive == "ite"):
+                break
+            call = rest
+        result = scope.evaluate(rest)
+        for condition, value in reversed(branches):
+            result = chosen(condition, value, result, self.rank)
+        return result
 
     def connective(self, call: Call) -> Value:
         primitive = PRIMITIVES[call.primitive]
-        result = truths(scalar(self.evaluate(call.args[0]), call.primitive))[0]
+        result = scalar(self.evaluate(call.args[0]), call.primitive)
         for arg in call.args[1:]:
-            reached = result if call.primitive == "and" else ~result
+            holds = truths(result)[0]
+            reached = holds if call.primitive == "and" else ~holds
             other = self.restricted(reached).evaluate(arg)
             result = np.asarray(primitive.numpy(result, scalar(other, call.primitive)))
         return result
@@ -244,8 +262,8 @@ class Scope:
                         values = [inner.evaluate(value) for value in statement.values]
                         for name, value in zip(statement.names, values, strict=True):
                             self.bind(name, value, self.rank)
-                    case Append(name, value):
-                        appended[name].append(inner.evaluate(value))
+                    case Append(name, item_expr):
+                        appended[name].append(inner.evaluate(item_expr))
             if live is not None:
                 for name, (old, _) in before.items():
                     new = self.variables[name][0]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import functools
-import json
+import re
+import unicodedata
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from dsl.errors import DistillError, Place
 from dsl.primitives import PRIMITIVES
@@ -24,8 +26,13 @@ from dsl.program import (
     Program,
     Statement,
     Variable,
+    children,
+    expressions,
     walk,
 )
+
+Places: TypeAlias = dict[int, tuple[Expr, Place]]
+"""Where expressions stand in their text, by `id`; each is kept alive beside its place."""
 
 _FUNCTIONS = {p.python: p for p in PRIMITIVES.values() if p.python and not p.infix}
 _METHODS = {p.method: p for p in PRIMITIVES.values() if getattr(p, "method", "")}  # type: ignore[attr-defined]
@@ -33,20 +40,42 @@ _COMPARE = {p.infix: p.name for p in PRIMITIVES.values() if p.precedence == 5 an
 _INFIX = ("add", "sub", "mul", "floordiv", "mod", "truediv", "pow", "neg")
 _AUGMENTED = {"+=": "add", "-=": "sub", "*=": "mul", "//=": "floordiv", "%=": "mod"}
 _MODULES = ("math", "np")
-_ARITY = {"abs": 1, "len": 1, "sum": 1, "any": 1, "all": 1, "sorted": 1, "set": 1, "enumerate": 1}
+_MANY = 1 << 30
+_ARITY = {"range": (1, 3), "max": (1, _MANY), "min": (1, _MANY), "zip": (1, _MANY)}
+_ARITY |= {"dot": (2, 2), "get": (3, 3), "count": (2, 2), "find": (2, 2)}
+"""The least and greatest number of arguments, a method's owner included; others take one."""
+RESERVED = frozenset({*_FUNCTIONS, *_MODULES, "list", "tuple"}) - {"math.inf", "math.nan"}
+"""Names that a variable may not take: the text would mean something else in Python."""
+_UNORDERED = ("len", "sum", "max", "min", "any", "all", "sorted", "set")
 _LONGEST_TEXT = 4_000_000
 _DEEPEST = 90
+_DEEPEST_EXPRESSION = 4000
 
 
 def parse(text: str, source: str = "program") -> Program:
     """The program of a file's text.  Raises DistillError D101 with the place."""
-    tree = _tree(text, source, "file")
-    return Reader(source).file(tree)
+    return parse_with_places(text, source)[0]
+
+
+def parse_with_places(text: str, source: str = "program") -> tuple[Program, Places]:
+    """The program, and where each of its expressions stands in the text."""
+    reader = Reader(source)
+    try:
+        program = reader.file(_tree(text, source, "file"))
+    except RecursionError:
+        raise DistillError("D101", "the text nests too deeply", place=Place(source)) from None
+    if any(_depth(expr) > _DEEPEST_EXPRESSION for expr in expressions(program)):
+        raise DistillError("D101", "the text nests too deeply", place=Place(source))
+    _refuse_visible_sets(program, reader.places)
+    return program, reader.places
 
 
 def parse_expression(text: str, source: str = "expression") -> Expr:
     """One expression over free variables, as in `where` or a packing."""
-    return Reader(source, free=True).expr(_tree(text, source, "conditional"))
+    try:
+        return Reader(source, free=True).expr(_tree(text, source, "conditional"))
+    except RecursionError:
+        raise DistillError("D101", "the text nests too deeply", place=Place(source)) from None
 
 
 def _tree(text: str, source: str, start: str) -> Any:
@@ -54,6 +83,8 @@ def _tree(text: str, source: str, start: str) -> Any:
 
     if len(text) > _LONGEST_TEXT:
         raise DistillError("D101", "the text is longer than 4 MB", place=Place(source))
+    if "\0" in text:
+        raise DistillError("D101", "the text holds a NUL character", place=Place(source))
     _bounded_depth(text, source)
     try:
         return _lark(start).parse(text + ("\n" if start == "file" else ""))
@@ -73,12 +104,18 @@ def _tree(text: str, source: str, start: str) -> Any:
         ) from None
 
 
+_BRACKET_OR_TEXT = re.compile(
+    r'"""(?:[^"\\]|\\.|"(?!""))*"""|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|#[^\n]*|[\[\](){}]',
+    re.DOTALL,
+)
+
+
 def _bounded_depth(text: str, source: str) -> None:
     depth = 0
-    for position, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
+    for match in _BRACKET_OR_TEXT.finditer(text):
+        depth += (match[0] in "([{") - (match[0] in ")]}")
         if depth > _DEEPEST:
-            line = text.count("\n", 0, position) + 1
+            line = text.count("\n", 0, match.start()) + 1
             raise DistillError(
                 "D101", f"brackets nest deeper than {_DEEPEST}", place=Place(source, line)
             )
@@ -116,6 +153,17 @@ class Reader:
     constants: dict[str, Any] = field(default_factory=dict)
     bound: set[str] = field(default_factory=set)
     free: bool = False
+    places: Places = field(default_factory=dict)
+
+    def named(self, name: str, tree: Any) -> str:
+        """A name that may be bound: no function of the language, and as Python would spell it."""
+        if name in RESERVED:
+            self.refuse(f"{name} is a function of this language and no name for a value", tree)
+        if name.startswith("__"):
+            self.refuse(f"{name}: names do not begin with two underscores", tree)
+        if not name.isascii() and unicodedata.normalize("NFKC", name) != name:
+            self.refuse(f"{name}: Python would read this name in another spelling", tree)
+        return name
 
     def refuse(self, finding: str, tree: Any = None, remedy: str = "") -> NoReturn:
         meta = getattr(tree, "meta", None)
@@ -134,6 +182,7 @@ class Reader:
                         self.refuse(f"import of {names[0]}: only math and numpy as np", child)
                 case "constant_line":
                     name, value = child.children
+                    self.named(str(name), child)
                     if str(name) in self.constants:
                         self.refuse(f"{name} is defined twice", child)
                     self.constants[str(name)] = self.fixed(self.expr(value), value)
@@ -144,7 +193,7 @@ class Reader:
         names = []
         for parameter in parameters.children if parameters is not None else ():
             if parameter is not None:
-                names.append(str(parameter.children[0]))
+                names.append(self.named(str(parameter.children[0]), parameter))
         if len(set(names)) < len(names):
             self.refuse("two parameters have one name", tree)
         self.bound |= set(names)
@@ -180,21 +229,27 @@ class Reader:
         self.refuse("the function does not return a value on every path", tree)
 
     def branch(self, statement: Any, rest: list[Any], tree: Any) -> Expr:
-        """Decisions that return, as one conditional expression."""
+        """Decisions that return, as one conditional expression; a list of them without recursion,
+        since decision lists are long."""
         tests: list[tuple[Any, list[Any]]] = []
-        otherwise: list[Any] = list(rest)
-        children = [child for child in statement.children if child is not None]
-        tests.append((children[0], []))
-        for child in children[1:]:
-            match child.data:
-                case "elif_branch":
-                    tests.append((child.children[0], list(child.children[1:])))
-                case "else_branch":
-                    if rest:
-                        self.refuse("a statement after if and else that both return", rest[0])
-                    otherwise = list(child.children)
-                case _:
-                    tests[0][1].append(child)
+        while True:
+            otherwise: list[Any] = list(rest)
+            children = [child for child in statement.children if child is not None]
+            first: list[Any] = []
+            tests.append((children[0], first))
+            for child in children[1:]:
+                match child.data:
+                    case "elif_branch":
+                        tests.append((child.children[0], list(child.children[1:])))
+                    case "else_branch":
+                        if rest:
+                            self.refuse("a statement after if and else that both return", rest[0])
+                        otherwise = list(child.children)
+                    case _:
+                        first.append(child)
+            if not otherwise or otherwise[0].data != "branch":
+                break
+            statement, rest = otherwise[0], otherwise[1:]
         result = self.returned(otherwise, tree)
         for test, body in reversed(tests):
             result = Call("ite", (self.expr(test), self.returned(body, tree), result))
@@ -207,7 +262,7 @@ class Reader:
         return result
 
     def assign(self, tree: Any) -> Assign:
-        names = tuple(str(name) for name in tree.children[0].children)
+        names = tuple(self.named(str(name), tree) for name in tree.children[0].children)
         values = tuple(self.expr(value) for value in tree.children[1].children)
         if len(values) not in (1, len(names)) or (len(values) == 1 < len(names)):
             self.refuse(f"{len(names)} names for {len(values)} values", tree)
@@ -225,7 +280,7 @@ class Reader:
         return Assign((str(name),), (Call(_AUGMENTED[str(sign)], args),))
 
     def loop(self, tree: Any, body: list[Statement]) -> None:
-        targets = tuple(str(name) for name in tree.children[0].children)
+        targets = tuple(self.named(str(name), tree) for name in tree.children[0].children)
         source = self.expr(tree.children[1])
         self.bound |= set(targets)
         steps = self.steps(tree.children[2:], None)
@@ -323,6 +378,14 @@ class Reader:
         return [assign if outer is None else _guarded(assign, outer)]
 
     def expr(self, tree: Any) -> Expr:
+        result = self.read(tree)
+        meta = getattr(tree, "meta", None)
+        place = Place(self.source, getattr(meta, "line", 0), getattr(meta, "column", 0))
+        # The expression is kept beside its place, so that its identity stays its own.
+        self.places.setdefault(id(result), (result, place))
+        return result
+
+    def read(self, tree: Any) -> Expr:
         kind = tree.data
         parts = tree.children
         match kind:
@@ -382,11 +445,16 @@ class Reader:
             case "none":
                 return None
             case "string":
-                return "".join(_text(str(part)) for part in parts)
+                read = "".join(_text(str(part)) for part in parts)
+                if "\0" in read:
+                    self.refuse("a text with a NUL character", parts[0])
+                return read
         text = str(parts[0]).replace("_", "")
         if len(text) > 1300:
             self.refuse("a number of over 1300 digits", parts[0])
         if text.isdigit():
+            if text.strip("0") and text.startswith("0"):
+                self.refuse("a whole number does not begin with 0", parts[0])
             return int(text)
         return float(text)
 
@@ -434,7 +502,14 @@ class Reader:
         if str(name) not in _METHODS:
             self.refuse(f"method {name}: only {', '.join(sorted(_METHODS))}", tree)
         args = self.arguments(arguments)
-        return Call(_METHODS[str(name)].name, (self.expr(owner), *args))
+        return self.counted(_METHODS[str(name)].name, (self.expr(owner), *args), tree)
+
+    def counted(self, name: str, args: tuple[Expr, ...], tree: Any) -> Expr:
+        """A call with a number of arguments that the primitive takes."""
+        low, high = _ARITY.get(name, (1, 1))
+        if not low <= len(args) <= high:
+            self.refuse(f"{name} takes another number of arguments than {len(args)}", tree)
+        return Call(name, args)
 
     def called(self, name: str, arguments: Any, tree: Any) -> Expr:
         args = self.arguments(arguments)
@@ -447,16 +522,14 @@ class Reader:
                 tree,
                 remedy="functions: " + ", ".join(sorted(_FUNCTIONS)),
             )
-        if not args or len(args) != _ARITY.get(name, len(args)):
-            self.refuse(f"{name} takes another number of arguments than {len(args)}", tree)
-        return Call(primitive.name, args)
+        return self.counted(primitive.name, args, tree)
 
     def arguments(self, tree: Any) -> tuple[Expr, ...]:
         return tuple(self.expr(child) for child in tree.children if child is not None)
 
     def comprehension(self, element: Any, clause: Any) -> Expr:
         names, source, condition = clause.children
-        targets = tuple(str(name) for name in names.children)
+        targets = tuple(self.named(str(name), clause) for name in names.children)
         iterated = self.expr(source)
         outer = set(self.bound)
         self.bound |= set(targets)
@@ -514,18 +587,43 @@ def _single(body: list[Statement]) -> tuple[Statement, ...]:
 
 
 def _all_expressions(body: tuple[Statement, ...], result: Expr) -> tuple[Expr, ...]:
-    from dsl.program import expressions
-
     return tuple(expressions(Program("", (), body, result)))
 
 
 def _text(token: str) -> str:
-    if token.startswith('"'):
-        try:
-            return str(json.loads(token))
-        except json.JSONDecodeError:
-            pass
-    return str(ast.literal_eval(token))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return str(ast.literal_eval(token))
+
+
+def _depth(expr: Expr) -> int:
+    """The number of levels of an expression."""
+    level, depth = [expr], 0
+    while level:
+        depth += 1
+        level = [child for node in level for child in children(node)]
+    return depth
+
+
+def _refuse_visible_sets(program: Program, places: Places) -> None:
+    """Raises D101 where the order of a set could be seen: Python's differs from run to run."""
+    stack: list[tuple[Expr, bool]] = [(expr, False) for expr in expressions(program)]
+    while stack:
+        node, unordered = stack.pop()
+        match node:
+            case Call("set", _) if not unordered:
+                _, place = places.get(id(node), (node, Place("program")))
+                raise DistillError(
+                    "D101", "the order of a set is not defined", place=place, remedy="use sorted"
+                )
+            case Call("contains", (item, items)):
+                stack += [(item, False), (items, True)]
+            case Call(primitive, args):
+                aggregate = primitive in _UNORDERED and len(args) == 1
+                stack += [(arg, aggregate) for arg in args]
+            case Comprehension(element, _, source, condition):
+                stack += [(element, False), (source, unordered)]
+                stack += [] if condition is None else [(condition, False)]
 
 
 def _dotted(tree: Any) -> str:

@@ -28,6 +28,8 @@ from dsl.program import (
 WIDTH = 96
 _COMPARISONS = ("lt", "le", "gt", "ge", "eq", "ne")
 _POSTFIX, _ATOM, _CONDITIONAL, _UNARY = 15, 16, 1, 12
+_LAZY = ("range", "enumerate", "zip")
+_ITERATING = ("sum", "max", "min", "any", "all", "sorted", "set", "contains")
 
 
 def to_python(program: Program, docstring: str = "") -> str:
@@ -97,7 +99,7 @@ def _statement(statement: Statement) -> list[str]:
         case Loop(targets, source, state, body, outputs):
             lines = [f"{name} = {expression(first)}" for name, first in state]
             lines += [f"{name} = []" for name in outputs]
-            lines.append(f"for {', '.join(targets)} in {expression(source)}:")
+            lines.append(f"for {', '.join(targets)} in {_printed(source)[0]}:")
             for step in body:
                 match step:
                     case Assign():
@@ -113,22 +115,41 @@ def _statement(statement: Statement) -> list[str]:
 
 def _result(result: Expr) -> list[str]:
     """`return ...`; a chain of conditionals that is long becomes a list of decisions."""
-    line = f"return {expression(result)}"
-    match result:
-        case Call("ite", (condition, then, otherwise)):
-            nested = any(isinstance(x, Call) and x.primitive == "ite" for x in (then, otherwise))
-            if nested or len(line) > WIDTH - 4:
-                return [
-                    f"if {expression(condition)}:",
-                    *("    " + inner for inner in _result(then)),
-                    *_result(otherwise),
-                ]
-    return [line]
+    lines: list[str] = []
+    while True:
+        match result:
+            case Call("ite", (condition, then, otherwise)) if _is_long(then, otherwise, result):
+                lines.append(f"if {expression(condition)}:")
+                lines += ["    " + inner for inner in _result(then)]
+                result = otherwise
+            case _:
+                return [*lines, f"return {expression(result)}"]
+
+
+def _is_long(then: Expr, otherwise: Expr, result: Expr) -> bool:
+    nested = any(isinstance(x, Call) and x.primitive == "ite" for x in (then, otherwise))
+    return nested or len(f"return {expression(result)}") > WIDTH - 4
 
 
 def expression(expr: Expr) -> str:
     """The text of an expression on one line."""
-    return _printed(expr)[0]
+    text = _printed(expr)[0]
+    return f"list({text})" if _is_lazy(expr) else text
+
+
+def _is_lazy(expr: Expr) -> bool:
+    """Does Python make an iterator of it, where the language has a sequence?"""
+    return isinstance(expr, Call) and expr.primitive in _LAZY
+
+
+def _iterates(parent: Expr, part: Expr) -> bool:
+    """Does the parent only go through the part, so that an iterator will do?"""
+    match parent:
+        case Comprehension(_, _, source, _):
+            return source is part
+        case Call(primitive, args):
+            return primitive in _ITERATING and (len(args) == 1 or primitive == "contains")
+    return False
 
 
 def _printed(root: Expr) -> tuple[str, int]:
@@ -153,6 +174,8 @@ def _parts(node: Comprehension) -> tuple[Expr, ...]:
 def _one(node: Expr, done: dict[int, tuple[str, int]]) -> tuple[str, int]:
     def text(part: Expr, least: int = 0) -> str:
         inner, precedence = done[id(part)]
+        if _is_lazy(part) and not _iterates(node, part):
+            return f"list({inner})"
         return inner if precedence >= least else f"({inner})"
 
     match node:
@@ -213,16 +236,16 @@ def _call(node: Call, text: Any) -> tuple[str, int]:
             return f"{text(args[0], _POSTFIX)}[{_slice(args, text)}]", _POSTFIX
     if primitive.infix:
         # Comparisons do not associate: `(a < b) < c` needs its parentheses.
-        left = precedence + (precedence == 5)
+        outer = precedence + (precedence == 5)
         return (
-            f"{text(args[0], left)} {primitive.infix} {text(args[1], precedence + 1)}",
+            f"{text(args[0], outer)} {primitive.infix} {text(args[1], precedence + 1)}",
             precedence,
         )
     method = getattr(primitive, "method", "")
     if method:
         rest = ", ".join(text(arg) for arg in args[1:])
         return f"{text(args[0], _POSTFIX)}.{method}({rest})", _POSTFIX
-    if len(args) == 1 and isinstance(args[0], Comprehension):
+    if len(args) == 1 and isinstance(args[0], Comprehension) and name in _ITERATING:
         return f"{primitive.python}({_clauses(args[0], text)})", _POSTFIX
     return f"{primitive.python}({', '.join(text(arg) for arg in args)})", _POSTFIX
 
@@ -269,7 +292,9 @@ def written(value: Any) -> str:
         case int():
             return repr(value)
         case str():
-            return json.dumps(value, ensure_ascii=False)
+            # A lone surrogate has no bytes in UTF-8 and is written as an escape.
+            lone = any("\ud800" <= character <= "\udfff" for character in value)
+            return json.dumps(value, ensure_ascii=lone)
         case np.generic():
             return written(value.item())
         case _:

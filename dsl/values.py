@@ -108,9 +108,9 @@ def extent(value: Value, axis: int) -> int:
     """How many entries a value has along an axis."""
     match value:
         case np.ndarray():
-            return value.shape[axis]
+            return int(value.shape[axis])
         case Sequence(_, length):
-            return length.shape[axis]
+            return int(length.shape[axis])
         case Tuple(items):
             return max((extent(item, axis) for item in items), default=0)
         case Table():

@@ -8,7 +8,7 @@ as a variable, so deep expressions are found in shallow steps.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,26 +42,27 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
     yield from search(problem, Effort())
 
 
-def search(problem: Problem, effort: Effort) -> Iterator[Hypothesis]:
-    """Expressions that agree with all that was observed, and the closest ones on the way."""
+def search(problem: Problem, effort: Effort) -> Generator[Hypothesis, None, int]:
+    """Expressions that agree with all that was observed, and the closest ones on the way; returns
+    how many candidates were tried."""
     if any(o.values.ndim != 1 or o.values.dtype.kind == "f" for o in problem.observations):
-        return
+        return 0
     extra: tuple[tuple[int, int], ...] = ()
     tried = 0
     for _ in range(8):
-        failed = None
-        for expr, count in _candidates(problem, chosen(problem, _ROWS, extra), effort):
-            program = _program(problem, expr)
-            wrong = disagreements(problem, program, 20)
-            yield Hypothesis(program, "enumeration", tried + count)
-            if not wrong:
-                return
-            failed = (*extra, *wrong)
-            tried += count
-            break
-        if failed is None or time.monotonic() > problem.deadline:
-            return
-        extra = failed
+        attempt = _candidates(problem, chosen(problem, _ROWS, extra), effort)
+        try:
+            expr, count = next(attempt)
+        except StopIteration as end:
+            return tried + int(end.value)
+        program = _program(problem, expr)
+        wrong = disagreements(problem, program, 20)
+        tried += count
+        yield Hypothesis(program, "enumeration", tried)
+        if not wrong or time.monotonic() > problem.deadline:
+            return tried
+        extra = (*extra, *wrong)
+    return tried
 
 
 def disagreements(problem: Problem, program: Program, most: int) -> list[tuple[int, int]]:
@@ -81,14 +82,17 @@ def _program(problem: Problem, expr: Expr) -> Program:
     return Program("program", inputs, (), expr)
 
 
-def _candidates(problem: Problem, inputs: Inputs, effort: Effort) -> Iterator[tuple[Expr, int]]:
-    """Expressions with the wanted values on the chosen rows, with the number tried so far."""
+def _candidates(
+    problem: Problem, inputs: Inputs, effort: Effort
+) -> Generator[tuple[Expr, int], None, int]:
+    """Expressions with the wanted values on the chosen rows, with the number tried so far; returns
+    the number tried in all."""
     goals = _goals(inputs.values)
     if not goals:
-        return
+        return 0
     leaves = starting_leaves(problem, inputs)
     if not leaves:
-        return
+        return 0
     bases = layers(problem.target, inputs) if effort.guided else ()
     tried, rounds = 0, _ROUNDS if effort.guided else 1
     for number in range(rounds):
@@ -109,8 +113,9 @@ def _candidates(problem: Problem, inputs: Inputs, effort: Effort) -> Iterator[tu
             # The activations name nothing new: go on without them.
             effort, bases = replace(effort, first_cost=effort.first_cost + 2), bases
             if effort.first_cost > effort.last_cost:
-                return
+                return tried
         leaves = leaves + fresh
+    return tried
 
 
 def _goals(values: np.ndarray) -> list[tuple[np.ndarray, tuple[str, str] | None]]:

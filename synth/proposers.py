@@ -9,6 +9,7 @@ from synth.problem import Proposer
 
 PROPOSERS: tuple[tuple[str, str], ...] = (
     ("constant", "synth.tables"),
+    ("attention", "synth.attention.proposer"),
     ("recurrent", "synth.recurrent.proposer"),
     ("residues", "synth.residues"),
     ("groups", "synth.groups"),

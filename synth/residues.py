@@ -83,7 +83,7 @@ def _steps(inputs: np.ndarray, values: np.ndarray, axis: int) -> np.ndarray:
     order = np.lexsort((inputs[:, axis], *others.T))
     same = (others[order[1:]] == others[order[:-1]]).all(1)
     follows = inputs[order[1:], axis] - inputs[order[:-1], axis] == 1
-    return np.asarray(values[order[1:]] - values[order[:-1]])[same & follows]
+    return np.asarray((values[order[1:]] - values[order[:-1]])[same & follows])
 
 
 def _most_frequent(values: np.ndarray) -> tuple[int, int]:

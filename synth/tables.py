@@ -55,12 +55,14 @@ def propose_table(problem: Problem) -> Iterator[Hypothesis]:
     if not problem.complete or domain.where is not None:
         return
     kinds = domain.types
-    if not all(isinstance(kind, t.Int) and kind.high is not None for kind in kinds.values()):
-        return
+    shape: list[int] = []
+    for kind in kinds.values():
+        if not isinstance(kind, t.Int) or kind.low is None or kind.high is None:
+            return
+        shape.append(kind.high - kind.low + 1)
     values = np.concatenate([o.values for o in problem.observations])
     if values.ndim != 1 or values.size > LARGEST or values.dtype == object:
         return
-    shape = [kind.high - kind.low + 1 for kind in kinds.values()]  # type: ignore[union-attr,operator]
     table = values.reshape(shape)
     result: Expr = Constant("TABLE")
     for name, kind in domain.fields:

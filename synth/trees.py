@@ -62,7 +62,7 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
         names = tuple((name, None) for name in problem.target.domain.names)
         failed: set[tuple[int, int]] = set()
         exact = False
-        for expr in _smallest(material, problem.deadline):
+        for expr in smallest_trees(material, problem.deadline):
             program = Program("program", names, (), expr)
             wrong = disagreements(problem, program, 64)
             yield Hypothesis(program, "trees", tried)
@@ -127,7 +127,7 @@ def _formulas(bank: Bank, name: str, most: int) -> Formulas:
     return Formulas(exprs, rows, sizes)
 
 
-def _smallest(material: Material, deadline: float) -> list[Expr]:
+def smallest_trees(material: Material, deadline: float) -> list[Expr]:
     """Trees grown from simple tests and from all, thriftily and freely: the two smallest.
 
     Greedy choice is short-sighted, in another way with each of these settings.
@@ -223,10 +223,10 @@ def _best_cut(material: Material, rows: np.ndarray, node: float) -> int | None:
     one_hot[np.arange(len(codes)), codes] = 1
     then = tests.astype(np.float32) @ one_hot.astype(np.float32)
     total = one_hot.sum(0)
-    bits = _entropy(then), _entropy(total - then)
+    bits = [_entropy(then), _entropy(total - then)]
     if len(material.leaves.exprs):
         covered = _covered(material, rows if len(codes) == len(rows) else sample)
-        bits = tuple(np.where(c, np.minimum(b, 5 * node), b) for b, c in zip(bits, covered))
+        bits = [np.where(c, np.minimum(b, 5 * node), b) for b, c in zip(bits, covered)]
     cost = sum(bits) + node * material.tests.sizes
     cost[~useful] = math.inf
     return int(np.argmin(cost))

@@ -1,10 +1,16 @@
-"""Proof by enumeration: every input of a finite domain, in the original runtime."""
+"""Proof by enumeration: every input of a finite domain, in the original runtime.
+
+Floating point makes a network's value depend, in the last bits, on how many inputs are run at
+once.  So inputs that are decided within that noise, and every input of a small domain, are run
+again by themselves: what then differs has no value that a program could equal, and is no proof.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,18 +18,62 @@ import numpy as np
 
 from dsl.agreement import agreeing, counterexample
 from dsl.claim import Counterexample, Proved, Refuted, Target, Unknown, Verdict
-from dsl.domain import BLOCK
+from dsl.domain import BLOCK, Domain, Shape
 from dsl.program import Program
+from dsl.reachable import sample
 
 MOST = 40_000_000
 """Domains with more inputs than this are left to other methods."""
 _NEAR_TIES = 20
 _KEPT = 64
+_ALONE = 2048
+"""Domains of so few inputs are run again one by one; so are as many near-ties of a block."""
+_FEW = 5
+_UNITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The inputs of one shape with numbers `start` to `stop`, before `where`."""
+
+    shape: Shape
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One unit of work: a program to be compared with the network on a block.  `every`: all inputs
+    are run again by themselves, not only those within `noise`."""
+
+    program: Program
+    block: Block
+    noise: float
+    every: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one batch showed.  Rows are numbers within the batch; of those that are wrong, near a
+    tie or unsettled the first few are kept.  `broken`: an output was not a number."""
+
+    inputs: int
+    digest: bytes = b""
+    broken: bool = False
+    wrong: int = 0
+    wrong_rows: tuple[int, ...] = ()
+    margin: float = float("inf")
+    closest: int = 0
+    near: int = 0
+    near_rows: tuple[tuple[int, float], ...] = ()
+    again: int = 0
+    unsettled: int = 0
+    unsettled_rows: tuple[int, ...] = ()
 
 
 @dataclass
 class Ledger:
-    """What has been seen so far."""
+    """What has been seen so far, batch by batch in the order of the domain."""
 
     digest: Any = field(default_factory=hashlib.sha256)
     inputs: int = 0
@@ -33,6 +83,87 @@ class Ledger:
     near: list[dict[str, Any]] = field(default_factory=list)
     near_count: int = 0
     found: list[tuple[dict[str, np.ndarray], int]] = field(default_factory=list)
+    again: int = 0
+    unsettled: list[dict[str, Any]] = field(default_factory=list)
+    unsettled_count: int = 0
+
+
+def blocks_of(domain: Domain) -> tuple[Block, ...]:
+    """The whole domain in blocks, the shortest shapes first."""
+    found = []
+    for shape in domain.shapes():
+        size = domain.shape_size(shape)
+        assert size is not None, "only finite domains are enumerated"
+        found += [Block(shape, i, min(i + BLOCK, size)) for i in range(0, size, BLOCK)]
+    return tuple(found)
+
+
+def rows_of(domain: Domain, block: Block) -> dict[str, np.ndarray]:
+    """The inputs of a block that satisfy the domain's condition."""
+    batch = domain.block(block.shape, block.start, block.stop)
+    return batch if domain.where is None else domain.kept(batch)
+
+
+def compared(target: Target, item: Item) -> Tally:
+    """Program and network on one block."""
+    batch = rows_of(target.domain, item.block)
+    return tally(item.program, target, batch, item.noise, every=item.every)
+
+
+def tally(
+    program: Program,
+    target: Target,
+    batch: dict[str, np.ndarray],
+    noise: float,
+    *,
+    every: bool = False,
+) -> Tally:
+    """Program and network on one batch."""
+    count = len(next(iter(batch.values())))
+    if count == 0:
+        return Tally(0)
+    evaluation = target.evaluate(batch)
+    margins = evaluation.margins
+    if np.isnan(margins).any():
+        return Tally(count, broken=True)
+    same = agreeing(program, batch, evaluation.values, target.claim.decode)
+    wrong, near = np.flatnonzero(~same), np.flatnonzero(margins <= noise)
+    doubtful = np.flatnonzero(same if every else same & (margins <= noise))
+    unsettled = _unsettled(program, target, batch, doubtful)
+    closest = int(np.argmin(margins))
+    return Tally(
+        count,
+        hashlib.sha256(canonical_bytes(evaluation.values)).digest(),
+        False,
+        len(wrong),
+        tuple(wrong[:_KEPT].tolist()),
+        float(margins[closest]),
+        closest,
+        len(near),
+        tuple((int(row), float(margins[row])) for row in near[:_NEAR_TIES]),
+        len(doubtful),
+        len(unsettled),
+        tuple(unsettled[:_NEAR_TIES]),
+    )
+
+
+def _unsettled(
+    program: Program, target: Target, batch: dict[str, np.ndarray], rows: np.ndarray
+) -> list[int]:
+    """The rows on which the program is wrong when they are run again in other company: one by one,
+    and a few at a time where they are many."""
+    found: list[int] = []
+    start = 0
+    while start < len(rows):
+        count = 1 if start < _ALONE else _FEW
+        chosen = rows[start : start + count]
+        start += count
+        few = {name: column[chosen] for name, column in batch.items()}
+        evaluation = target.evaluate(few)
+        same = agreeing(program, few, evaluation.values, target.claim.decode)
+        same = same & ~np.isnan(evaluation.margins)
+        found += chosen[~same].tolist()
+    return found
 
 
 def verify(
@@ -50,15 +181,23 @@ def verify(
         return None
     noise = measured_noise(target, seed)
     ledger = Ledger()
-    for batch in domain.batches(BLOCK):
+    blocks = blocks_of(domain)
+    items = (Item(program, block, noise, size <= _ALONE) for block in blocks)
+    results = target.spread(compared, items, total=len(blocks))
+    for block in blocks:
         if time.monotonic() > deadline:
             return _unfinished(ledger, size)
-        evaluation = target.evaluate(batch)
-        if not np.all(np.isfinite(np.nan_to_num(evaluation.margins, nan=np.nan, posinf=0.0))):
+        seen = next(results)
+        if seen.broken:
             return Unknown("the network gives values that are not finite")
-        ledger.digest.update(canonical_bytes(evaluation.values))
-        same = agreeing(program, batch, evaluation.values, target.claim.decode)
-        _note(ledger, target, batch, same, evaluation.margins, noise)
+        note(ledger, domain, seen, functools.partial(rows_of, domain, block))
+    return conclusion(ledger, program, target, "enumeration", ledger_evidence(ledger, noise))
+
+
+def conclusion(
+    ledger: Ledger, program: Program, target: Target, method: str, evidence: dict[str, Any]
+) -> Verdict:
+    """What follows when all that the ledger counts was compared."""
     if ledger.inputs == 0:
         return Unknown("no input satisfies the domain's condition: nothing to prove")
     if ledger.wrong:
@@ -67,20 +206,24 @@ def verify(
             return Unknown(
                 f"{ledger.wrong} disagreements vanish when the input is run alone (near-ties)",
                 proven_fraction=1 - ledger.wrong / ledger.inputs,
-                evidence=_evidence(ledger, noise),
+                evidence=evidence,
             )
-        return Refuted(
-            "enumeration",
-            example,
-            ledger.wrong,
-            ledger.wrong / ledger.inputs,
-            _evidence(ledger, noise),
+        return Refuted(method, example, ledger.wrong, ledger.wrong / ledger.inputs, evidence)
+    if ledger.unsettled_count:
+        return Unknown(
+            f"{ledger.unsettled_count} inputs get another value when they are run alone: "
+            "the network's own rounding decides them",
+            proven_fraction=1 - ledger.unsettled_count / ledger.inputs,
+            evidence=evidence,
         )
-    return Proved(
-        "enumeration",
-        str(domain),
-        f"as computed by the original runtime ({target.claim.dtype} inputs, blocks of {BLOCK})",
-        _evidence(ledger, noise),
+    return Proved(method, str(target.domain), arithmetic(target), evidence)
+
+
+def arithmetic(target: Target) -> str:
+    """What was computed: a claim about other batch sizes would need a margin above the noise."""
+    return (
+        f"as computed by the original runtime from {target.claim.dtype} inputs, in the order of "
+        f"the domain in blocks of {BLOCK}; decisions within the float noise also one by one"
     )
 
 
@@ -94,20 +237,27 @@ def canonical_bytes(values: np.ndarray) -> bytes:
 
 
 def measured_noise(target: Target, seed: int) -> float:
-    """The largest change of a raw output when the same inputs are run in another batch size: how
-    much the runtime's own rounding varies.  Decisions with less margin are listed."""
-    largest = 0.0
-    for batch in target.domain.sample(64, np.random.default_rng(seed))[:8]:
+    """How much the runtime's own rounding varies: four times the largest change of a raw output
+    when the same inputs are run alone, and at least some units in the last place of the largest
+    output.  Decisions with less margin are run again and listed."""
+    largest = floor = 0.0
+    for batch in sample(target, 64, np.random.default_rng(seed))[:8]:
         rows = min(len(next(iter(batch.values()))), 16)
         if rows == 0:
             continue
-        together = np.asarray(target.raw(batch), np.float64)
+        raw = np.asarray(target.raw(batch))
+        together = raw.astype(np.float64)
+        if raw.dtype.kind == "f" and raw.size:
+            size = np.abs(together[np.isfinite(together)]).max(initial=0.0)
+            floor = max(floor, _UNITS * float(np.finfo(raw.dtype).eps) * float(size))
         for row in range(rows):
             alone = {name: column[row : row + 1] for name, column in batch.items()}
             single = np.asarray(target.raw(alone), np.float64)[0]
             if single.shape == together[row].shape and single.size:
-                largest = max(largest, float(np.abs(single - together[row]).max()))
-    return 4 * largest
+                with np.errstate(invalid="ignore"):
+                    change = np.abs(single - together[row])
+                largest = max(largest, float(change[np.isfinite(change)].max(initial=0.0)))
+    return max(4 * largest, floor)
 
 
 def smallest(
@@ -121,33 +271,34 @@ def smallest(
     return None
 
 
-def _note(
-    ledger: Ledger,
-    target: Target,
-    batch: dict[str, np.ndarray],
-    same: np.ndarray,
-    margins: np.ndarray,
-    noise: float,
+def note(
+    ledger: Ledger, domain: Domain, seen: Tally, batch_of: Callable[[], dict[str, np.ndarray]]
 ) -> None:
-    ledger.inputs += len(same)
-    ledger.wrong += int((~same).sum())
-    for row in np.flatnonzero(~same)[: max(0, _KEPT - len(ledger.found))]:
+    """Enters what a batch showed; `batch_of` gives the batch again, where rows of it are kept."""
+    ledger.inputs += seen.inputs
+    ledger.digest.update(seen.digest)
+    ledger.wrong += seen.wrong
+    ledger.near_count += seen.near
+    ledger.again += seen.again
+    ledger.unsettled_count += seen.unsettled
+    wrong = seen.wrong_rows[: max(0, _KEPT - len(ledger.found))]
+    near = seen.near_rows[: max(0, _NEAR_TIES - len(ledger.near))]
+    unsettled = seen.unsettled_rows[: max(0, _NEAR_TIES - len(ledger.unsettled))]
+    closer = seen.inputs > 0 and seen.margin < ledger.margin
+    if not (wrong or near or closer or unsettled):
+        return
+    batch = batch_of()
+    for row in wrong:
         one = {name: column[row : row + 1].copy() for name, column in batch.items()}
         ledger.found.append((one, 0))
-    if len(margins):
-        row = int(np.argmin(margins))
-        if margins[row] < ledger.margin:
-            ledger.margin = float(margins[row])
-            ledger.closest = target.domain.row(batch, row)
-    near = np.flatnonzero(margins <= noise)
-    ledger.near_count += len(near)
-    for row in near[: max(0, _NEAR_TIES - len(ledger.near))]:
-        ledger.near.append(
-            {"inputs": target.domain.row(batch, int(row)), "margin": float(margins[row])}
-        )
+    if closer:
+        ledger.margin, ledger.closest = seen.margin, domain.row(batch, seen.closest)
+    for row, margin in near:
+        ledger.near.append({"inputs": domain.row(batch, row), "margin": margin})
+    ledger.unsettled += [domain.row(batch, row) for row in unsettled]
 
 
-def _evidence(ledger: Ledger, noise: float) -> dict[str, Any]:
+def ledger_evidence(ledger: Ledger, noise: float) -> dict[str, Any]:
     return {
         "kind": "enumeration",
         "inputs": ledger.inputs,
@@ -158,6 +309,9 @@ def _evidence(ledger: Ledger, noise: float) -> dict[str, Any]:
         "float_noise": noise,
         "near_ties": ledger.near_count,
         "near_tie_inputs": ledger.near,
+        "run_again": ledger.again,
+        "unsettled": ledger.unsettled_count,
+        "unsettled_inputs": ledger.unsettled,
     }
 
 

@@ -9,7 +9,10 @@ from typing import Any, Protocol
 from dsl.claim import Target, Verdict
 from dsl.program import Program
 
-METHODS: tuple[tuple[str, str], ...] = (("enumeration", "verify.enumeration"),)
+METHODS: tuple[tuple[str, str], ...] = (
+    ("enumeration", "verify.enumeration"),
+    ("lengths", "verify.lengths"),
+)
 """(name, module); each module has `verify`, which answers None where it does not apply."""
 
 

@@ -32,7 +32,7 @@ class TypeMismatch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """All numbers from `low` to `high`; truth values are 0 and 1."""
+    """All numbers from `low` to `high`, whole ones if both ends are; truth values are 0 and 1."""
 
     low: Number
     high: Number
@@ -184,7 +184,8 @@ def widened(
     unbounded integers; floats are left alone."""
     arrays = [as_number(np.asarray(array)) for array in args]
     if not all(is_integral(array) for array in arrays):
-        result = operation(*(exact_float(array) for array in arrays))
+        with np.errstate(all="ignore"):
+            result = operation(*(exact_float(array) for array in arrays))
         return np.asarray(result)
     sizes = [magnitude(array) for array in arrays]
     if bound(*sizes) < _LIMIT and all(size < _LIMIT for size in sizes):

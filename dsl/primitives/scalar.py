@@ -237,6 +237,24 @@ class TrueDiv(_Division):
         return _corners(operator.truediv, *args)
 
 
+def exactly(function: Callable[..., float], *args: np.ndarray) -> np.ndarray:
+    """A function of Python's on each entry.  NumPy's own vectors differ from it in the last bit,
+    and one bit decides a comparison."""
+    arrays = np.broadcast_arrays(*args)
+    columns = (array.ravel().tolist() for array in arrays)
+    values = np.fromiter(map(function, *columns), np.float64, arrays[0].size)
+    return values.reshape(arrays[0].shape)
+
+
+def _power(a: float, b: float) -> float:
+    """`a ** b`; NaN where Python raises or answers with a complex number."""
+    try:
+        result = a**b
+    except (OverflowError, ZeroDivisionError):
+        return math.nan
+    return result if isinstance(result, float) else math.nan
+
+
 class Pow(Primitive):
     """`a` to the power of `b`; integer powers only for `b >= 0`."""
 
@@ -253,12 +271,13 @@ class Pow(Primitive):
             if b < 0 or abs(a).bit_length() * b > 4096:
                 raise Undefined("the exponent is negative or the power too large")
             return a**b
-        if (a < 0 and b != int(b)) or (a == 0 and b < 0):
+        a, b = float(a), float(b)
+        if (a < 0 and math.isfinite(b) and b != math.floor(b)) or (a == 0 and b < 0):
             raise Undefined("the power is not a real number")
         try:
-            return float(a) ** float(b)
+            return a**b
         except OverflowError:
-            return math.inf if a > 0 or int(b) % 2 == 0 else -math.inf
+            raise Undefined("the power is too large for a real number") from None
 
     def fails(self, *args: np.ndarray) -> np.ndarray | None:
         a, b = (as_number(array) for array in args)
@@ -266,17 +285,20 @@ class Pow(Primitive):
             bits = np.frompyfunc(lambda x: int(x).bit_length(), 1, 1)(np.abs(a.astype(object)))
             return np.asarray((b < 0) | (bits * b.astype(object) > 4096), bool)
         a, b = exact_float(a), exact_float(b)
-        return np.asarray(((a < 0) & (b != np.floor(b))) | ((a == 0) & (b < 0)))
+        root = (a < 0) & np.isfinite(b) & (b != np.floor(b))
+        with np.errstate(all="ignore"):
+            overflow = np.isinf(np.power(np.abs(a), b)) & np.isfinite(a) & np.isfinite(b)
+        return np.asarray(root | ((a == 0) & (b < 0)) | overflow)
 
     def numpy(self, *args: Any) -> Any:
         a, b = (as_number(array) for array in args)
         if is_integral(a) and is_integral(b):
             exponent = np.clip(b, 0, 4096).astype(np.int64)
-            if magnitude(a).bit_length() * magnitude(exponent) < 62:
+            small = magnitude(a).bit_length() * max(magnitude(exponent), 1) < 62
+            if small:
                 return np.power(a.astype(np.int64), exponent)
             return narrowed(np.asarray(np.power(a.astype(object), exponent.astype(object)), object))
-        with np.errstate(all="ignore"):
-            return np.asarray(np.power(exact_float(a), exact_float(b)))
+        return exactly(_power, exact_float(a), exact_float(b))
 
     def smt(self, *args: Any) -> Any:
         z3 = _z3()
@@ -459,7 +481,21 @@ def _truth(array: np.ndarray) -> np.ndarray:
         return array
     if array.dtype.kind in "US":
         return np.asarray(array != "")
+    if array.dtype == object:
+        return np.frompyfunc(bool, 1, 1)(array).astype(bool)
     return np.asarray(array != 0)
+
+
+def _either(condition: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`a` where the condition holds, else `b`; neither is converted where that would change it."""
+    mixed = is_integral(a) != is_integral(b) and "f" in (a.dtype.kind, b.dtype.kind)
+    if _kind(a) != _kind(b) or (mixed and max(_size(a), _size(b)) > 2**53):
+        a, b = a.astype(object), b.astype(object)
+    return np.where(condition, a, b)
+
+
+def _size(array: np.ndarray) -> int:
+    return magnitude(array) if is_integral(array) else 0
 
 
 def truths(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -478,61 +514,91 @@ def _certain(a: Interval) -> bool | None:
     return False if a.low == a.high == 0 else None
 
 
+def _tested(name: str, *args: t.Type) -> None:
+    for kind in args:
+        if not isinstance(kind, (t.Bool, t.Int, t.Real)):
+            raise TypeMismatch(f"{name} takes truth values, not {kind}")
+
+
 class _Logic(Primitive):
+    """As in Python the result is one of the operands: `3 and 5` is 5."""
+
     def type(self, *args: t.Type) -> t.Type:
-        for kind in args:
-            if not isinstance(kind, (t.Bool, t.Int, t.Real)):
-                raise TypeMismatch(f"{self.infix} takes truth values, not {kind}")
-        return t.Bool()
+        _tested(self.infix, *args)
+        return joined(*args)
 
 
 class And(_Logic):
-    """Do both hold?  `b` need only have a value where `a` holds."""
+    """Do both hold?  `a` where it is false, else `b`, which need only have a value there."""
 
     name, infix, precedence = "and", "and", 3
     examples = {"True and False": False}
 
     def value(self, *args: Any) -> Any:
-        return bool(args[0]) and bool(args[1])
+        return args[0] and args[1]
 
     def numpy(self, *args: Any) -> Any:
-        a, b = truths(*args)
-        return a & b
+        a, b = args
+        if a.dtype == bool and b.dtype == bool:
+            return a & b
+        return _either(_truth(a), b, a)
 
     def smt(self, *args: Any) -> Any:
-        return _z3().And(*(_smt_truth(term) for term in args))
+        a, b = args
+        if _z3().is_bool(a) and _z3().is_bool(b):
+            return _z3().And(a, b)
+        return IfThenElse().smt(a, b, a)
 
     def bounds(self, *args: Interval) -> Interval:
-        sides = [_certain(a) for a in args]
-        return FALSE if False in sides else TRUE if all(sides) else EITHER
+        a, b = args
+        match _certain(a):
+            case True:
+                return b
+            case False:
+                return a
+        return Interval(min(0, b.low), max(0, b.high))
 
 
 class Or(_Logic):
-    """Does one of them hold?  `b` need only have a value where `a` does not."""
+    """Does one hold?  `a` where it is true, else `b`, which need only have a value there."""
 
     name, infix, precedence = "or", "or", 2
     examples = {"True or False": True}
 
     def value(self, *args: Any) -> Any:
-        return bool(args[0]) or bool(args[1])
+        return args[0] or args[1]
 
     def numpy(self, *args: Any) -> Any:
-        a, b = truths(*args)
-        return a | b
+        a, b = args
+        if a.dtype == bool and b.dtype == bool:
+            return a | b
+        return _either(_truth(a), a, b)
 
     def smt(self, *args: Any) -> Any:
-        return _z3().Or(*(_smt_truth(term) for term in args))
+        a, b = args
+        if _z3().is_bool(a) and _z3().is_bool(b):
+            return _z3().Or(a, b)
+        return IfThenElse().smt(a, a, b)
 
     def bounds(self, *args: Interval) -> Interval:
-        sides = [_certain(a) for a in args]
-        return TRUE if True in sides else FALSE if sides == [False, False] else EITHER
+        a, b = args
+        match _certain(a):
+            case True:
+                return a
+            case False:
+                return b
+        return Interval(min(a.low, b.low), max(a.high, b.high))
 
 
-class Not(_Logic):
+class Not(Primitive):
     """Does `a` not hold?"""
 
     name, infix, precedence = "not", "not", 4
     examples = {"not True": False}
+
+    def type(self, *args: t.Type) -> t.Type:
+        _tested("not", *args)
+        return t.Bool()
 
     def value(self, *args: Any) -> Any:
         return not args[0]
@@ -565,9 +631,7 @@ class IfThenElse(Primitive):
 
     def numpy(self, *args: Any) -> Any:
         condition, a, b = args
-        if _kind(a) != _kind(b):
-            a, b = a.astype(object), b.astype(object)
-        return np.where(truths(condition)[0], a, b)
+        return _either(_truth(condition), a, b)
 
     def smt(self, *args: Any) -> Any:
         z3 = _z3()
@@ -624,7 +688,7 @@ def integers(array: np.ndarray) -> np.ndarray:
     array = np.where(np.isfinite(array), array, 0.0)
     if array.size == 0 or float(np.abs(array).max()) < 2.0**62:
         return array.astype(np.int64)
-    return np.frompyfunc(int, 1, 1)(array).astype(object)
+    return np.asarray(np.frompyfunc(int, 1, 1)(array), object)
 
 
 class _Real(Primitive):
@@ -644,8 +708,15 @@ class _Real(Primitive):
         return float(self.numpy(array))
 
     def numpy(self, *args: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return np.asarray(getattr(np, self.name)(exact_float(as_number(args[0]))))
+        return exactly(self.one, exact_float(as_number(args[0])))
+
+    @classmethod
+    def one(cls, a: float) -> float:
+        """The function of one number as Python computes it; NaN where it raises."""
+        try:
+            return float(getattr(math, cls.name)(a))
+        except (ValueError, OverflowError):
+            return math.nan
 
     def bounds(self, *args: Interval) -> Interval:
         low, high = (self.value(float(end)) for end in (args[0].low, args[0].high))
@@ -670,7 +741,19 @@ class Exp(_Real):
     """The exponential function."""
 
     name, python = "exp", "math.exp"
+    undefined = "the result is too large"
     examples = {"math.exp(0.0)": 1.0}
+
+    def fails(self, *args: np.ndarray) -> np.ndarray | None:
+        a = exact_float(as_number(args[0]))
+        # ln of the greatest float is 709.782712893384 and a bit more.
+        return np.asarray(np.isfinite(a) & (a > 709.0) & np.isnan(self.numpy(a)))
+
+    def bounds(self, *args: Interval) -> Interval:
+        low, high = (min(float(end), 709.0) for end in (args[0].low, args[0].high))
+        if high < args[0].high:
+            raise Undefined("the result may be too large")
+        return super().bounds(Interval(low, high))
 
 
 class Log(_Real):
@@ -692,6 +775,11 @@ class Tanh(_Real):
 
 
 class _Wave(_Real):
+    undefined = "the argument is infinite"
+
+    def fails(self, *args: np.ndarray) -> np.ndarray | None:
+        return np.isinf(args[0])
+
     def bounds(self, *args: Interval) -> Interval:
         return Interval(-1.0, 1.0)
 
@@ -755,6 +843,46 @@ class Ceil(_Rounding):
         return a if _z3().is_int(a) else -_z3().ToInt(-a)
 
 
+class IntegerRoot(Primitive):
+    """The greatest integer whose square is at most `a`."""
+
+    name, python = "isqrt", "math.isqrt"
+    undefined = "the argument is negative"
+    examples = {"math.isqrt(24)": 4, "math.isqrt(25)": 5}
+    no_smt = "a root has no term in integer arithmetic; such domains are enumerated"
+
+    def type(self, *args: t.Type) -> t.Type:
+        if not isinstance(args[0], (t.Int, t.Bool)):
+            raise TypeMismatch(f"isqrt takes an integer, not {args[0]}")
+        return t.Int()
+
+    def value(self, *args: Any) -> Any:
+        if args[0] < 0:
+            raise Undefined("isqrt of a negative number")
+        return math.isqrt(args[0])
+
+    def fails(self, *args: np.ndarray) -> np.ndarray | None:
+        return np.asarray(as_number(args[0]) < 0, bool)
+
+    def numpy(self, *args: Any) -> Any:
+        a = as_number(args[0])
+        if not is_integral(a):
+            raise Undefined("isqrt of a number that is not an integer")
+        if magnitude(a) >= 2**52:
+            root = np.frompyfunc(lambda x: math.isqrt(max(int(x), 0)), 1, 1)
+            return narrowed(np.asarray(root(a.astype(object)), object))
+        a = np.maximum(a.astype(np.int64), 0)
+        root = np.sqrt(a.astype(np.float64)).astype(np.int64)
+        root -= root * root > a
+        return np.asarray(root + ((root + 1) * (root + 1) <= a))
+
+    def bounds(self, *args: Interval) -> Interval:
+        low, high = args[0].low, args[0].high
+        if low < 0 or _has_float(args[0]):
+            raise Undefined("isqrt takes integers that are not negative")
+        return Interval(math.isqrt(int(low)), math.isqrt(int(high)))
+
+
 def _has_float(*intervals: Interval) -> bool:
     return any(isinstance(end, float) for a in intervals for end in (a.low, a.high))
 
@@ -792,4 +920,5 @@ SCALAR = registered(
     Cos,
     Floor,
     Ceil,
+    IntegerRoot,
 )

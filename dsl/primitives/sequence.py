@@ -168,7 +168,7 @@ class _Extreme(SequencePrimitive):
     """Of one sequence its extreme item; of several arguments the extreme one."""
 
     undefined = "the sequence is empty"
-    prefer: ClassVar[Callable[[Any, Any], Any]]
+    prefer: ClassVar[Callable[..., Any]]
 
     def type(self, *args: t.Type) -> t.Type:
         if len(args) == 1:
@@ -184,7 +184,7 @@ class _Extreme(SequencePrimitive):
         return (max if self.name == "max" else min)(*args)
 
     def failed(self, rank: int, *args: Value) -> np.ndarray | None:
-        return sequence(args[0], self.name).length == 0 if len(args) == 1 else None
+        return np.asarray(sequence(args[0], self.name).length == 0) if len(args) == 1 else None
 
     def batched(self, rank: int, *args: Value) -> Value:
         if len(args) > 1:
@@ -207,8 +207,9 @@ class _Extreme(SequencePrimitive):
     def smt(self, *args: Any) -> Any:
         import z3
 
-        result = args[0]
-        for other in args[1:]:
+        numbers = [z3.If(x, z3.IntVal(1), z3.IntVal(0)) if z3.is_bool(x) else x for x in args]
+        result = numbers[0]
+        for other in numbers[1:]:
             better = other > result if self.name == "max" else other < result
             result = z3.If(better, other, result)
         return result
@@ -222,7 +223,7 @@ class Max(_Extreme):
     """The greatest item of a sequence, or the greatest of several arguments."""
 
     name, python = "max", "max"
-    prefer = staticmethod(lambda a, b: np.where(b > a, b, a))
+    prefer: ClassVar[Callable[..., Any]] = staticmethod(lambda a, b: np.where(b > a, b, a))
     examples = {"max([1, 3, 2])": 3, "max(1, 2)": 2}
 
 
@@ -230,7 +231,7 @@ class Min(_Extreme):
     """The least item of a sequence, or the least of several arguments."""
 
     name, python = "min", "min"
-    prefer = staticmethod(lambda a, b: np.where(b < a, b, a))
+    prefer: ClassVar[Callable[..., Any]] = staticmethod(lambda a, b: np.where(b < a, b, a))
     examples = {"min([1, 3, 2])": 1, "min(1, 2)": 1}
 
 
@@ -283,8 +284,8 @@ class Sorted(SequencePrimitive):
     def batched(self, rank: int, *args: Value) -> Value:
         value = sequence(args[0], "sorted")
         items = scalar(value.items, "sorted")
-        outside = np.broadcast_to(~within(value, rank), items.shape)
-        order = np.lexsort((np.broadcast_to(items, outside.shape), outside), axis=-1)
+        items, outside = np.broadcast_arrays(items, ~within(value, rank))
+        order = np.lexsort((items, outside), axis=-1)
         return Sequence(pick(items, rank, order), value.length)
 
 
@@ -460,7 +461,7 @@ class Index(SequencePrimitive):
                 return np.asarray((index < -len(items)) | (index >= len(items)))
         length = sequence(args[0], "indexing").length
         index = as_number(scalar(args[1], "indexing"))
-        return np.asarray((index < -length) | (index >= length))
+        return np.asarray((index < -length) | (index >= length), bool)
 
     def batched(self, rank: int, *args: Value) -> Value:
         match args[0]:
@@ -474,8 +475,10 @@ class Index(SequencePrimitive):
                 return pick(stacked, rank, np.clip(index, -len(items), len(items) - 1))
         value = sequence(args[0], "indexing")
         index = as_number(scalar(args[1], "indexing"))
-        if index.dtype.kind not in "iu":
+        if not is_integral(index):
             raise Undefined("an index is an integer")
+        if index.dtype == object:
+            index = np.clip(index, -(2**62), 2**62).astype(np.int64)
         if extent(value.items, rank + 1) == 0:
             return lift(np.zeros((1,), np.int64), 0, rank)
         index = np.where(index < 0, index + value.length, index)
@@ -591,7 +594,7 @@ class Find(SequencePrimitive):
         return np.asarray(same & within(value, rank))
 
     def failed(self, rank: int, *args: Value) -> np.ndarray | None:
-        return ~self._hits(rank, *args).any(-1)
+        return np.asarray(~self._hits(rank, *args).any(-1))
 
     def batched(self, rank: int, *args: Value) -> Value:
         hits = self._hits(rank, *args)

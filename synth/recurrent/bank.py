@@ -17,6 +17,7 @@ LARGEST = 2**31
 """Values beyond this are dropped, so that no product of two wraps around."""
 
 Binary = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Blocks = list[tuple[np.ndarray, ...]]
 
 _ARITHMETIC: tuple[tuple[str, Binary, bool], ...] = (
     ("add", np.add, True),
@@ -112,7 +113,7 @@ class Bank:
     def _grow(self, leaves: Sequence[Leaf], levels: int, limit: int) -> None:
         if not leaves:
             return
-        blocks = [
+        blocks: Blocks = [
             (
                 np.stack([leaf.values for leaf in leaves]).astype(np.int64),
                 np.array([leaf.truth for leaf in leaves]),
@@ -136,10 +137,10 @@ class Bank:
             if stop >= limit:
                 break
 
-    def _unary(self, start: int, stop: int) -> list[tuple[np.ndarray, ...]]:
+    def _unary(self, start: int, stop: int) -> Blocks:
         index = np.arange(start, stop)
         values, truth = self.values[start:stop], self.truth[start:stop]
-        blocks = []
+        blocks: Blocks = []
 
         def push(
             name: str,
@@ -167,9 +168,9 @@ class Bank:
             push("floordiv", number, values[~truth] // m, second=m, extra=extra, is_truth=False)
         return blocks
 
-    def _binary(self, a0: int, a1: int, b0: int, b1: int) -> list[tuple[np.ndarray, ...]]:
+    def _binary(self, a0: int, a1: int, b0: int, b1: int) -> Blocks:
         a, b = np.arange(a0, a1), np.arange(b0, b1)
-        blocks = []
+        blocks: Blocks = []
         number_a, number_b = a[~self.truth[a]], b[~self.truth[b]]
         truth_a, truth_b = a[self.truth[a]], b[self.truth[b]]
         for name, function, symmetric in _ARITHMETIC:
@@ -191,11 +192,11 @@ class Bank:
         b: np.ndarray,
         symmetric: bool,
         truth: bool,
-    ) -> list[tuple[np.ndarray, ...]]:
+    ) -> Blocks:
         left, right = (grid.ravel() for grid in np.meshgrid(a, b, indexing="ij"))
         keep = left <= right if symmetric else left != right
         left, right = left[keep], right[keep]
-        blocks = []
+        blocks: Blocks = []
         for begin in range(0, len(left), 20_000):
             i, j = left[begin : begin + 20_000], right[begin : begin + 20_000]
             result = function(self.values[i], self.values[j]).astype(np.int64)
@@ -204,7 +205,7 @@ class Bank:
             blocks.append((result, np.full(len(i), truth), cost, recipe))
         return blocks
 
-    def _add(self, blocks: list[tuple[np.ndarray, ...]], limit: int) -> None:
+    def _add(self, blocks: Blocks, limit: int) -> None:
         """Takes in what is new, cheapest first."""
         values, truth, cost, recipe = (np.concatenate(parts) for parts in zip(*blocks))
         self.tried += len(cost)

@@ -7,6 +7,7 @@ a fixed continuation).
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,7 +95,11 @@ def _accumulations(moduli: tuple[int, ...]) -> Iterator[tuple[str, float, tuple[
     for m in moduli:
         for k in range(1, m):
             hint = "remainder" if m > 2 else "parity"
-            yield hint, 1.5 + 0.1 * k, (0,), lambda s, z, k=k, m=m: (k * s + z) % m
+            yield hint, 1.5 + 0.1 * k, (0,), functools.partial(_residue, k, m)
+
+
+def _residue(k: int, m: int, s: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return np.asarray((k * s + z) % m)
 
 
 def recurrences(teacher: Teacher, traces: Traces, moduli: tuple[int, ...]) -> Iterator[Column]:

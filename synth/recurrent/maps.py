@@ -133,7 +133,7 @@ def _agrees(function, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:  # 
     good = (function(values[:, :6]) == wanted[:6]).all(axis=1)
     places = np.flatnonzero(good)
     good[places] = (function(values[places]) == wanted).all(axis=1)
-    return good
+    return np.asarray(good)
 
 
 def _thresholds(

@@ -27,7 +27,7 @@ def channels_of(target: Target) -> tuple[Channel, ...] | None:
             case t.Bool():
                 channels.append(Channel(name, 0, 1))
             case t.Token(alphabet) if alphabet:
-                channels.append(Channel(name, 0, len(alphabet) - 1, tuple(alphabet)))
+                channels.append(Channel(name, 0, len(alphabet) - 1, alphabet))
             case _:
                 return None
         spans.add((kind.low, kind.high))

@@ -18,7 +18,7 @@ class Channel:
     name: str
     low: int
     high: int
-    tokens: tuple[str, ...] = ()
+    tokens: tuple[str, ...] | tuple[int | float, ...] = ()
 
     @property
     def count(self) -> int:
@@ -80,7 +80,7 @@ def sampled_words(
         symbols = teacher.symbols()
         numbers = np.arange(int(total))
         digits = [numbers // len(symbols) ** (length - 1 - i) % len(symbols) for i in range(length)]
-        return symbols[np.stack(digits, axis=1)]
+        return np.asarray(symbols[np.stack(digits, axis=1)])
     drawn = [rng.integers(c.low, c.high + 1, (count, length)) for c in channels]
     part = np.arange(count) % 4
     for k, channel in enumerate(channels):

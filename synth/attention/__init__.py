@@ -1,0 +1,1 @@
+"""Programs that select and aggregate: transformers over sequences, in Python's words."""

@@ -1,0 +1,139 @@
+"""Programs for labels of a few finite variables, exceptions left over.
+
+Guided by conditional invariance and code length; nothing is proposed where no program is clearly
+shorter than a table of one variable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from dsl.claim import Hypothesis
+from dsl.program import Call, Expr, Program
+from synth.inequalities.atoms import Library, State, explained, grown, library_of
+from synth.inequalities.cells import Cells, baseline_bits, cells_of
+from synth.inequalities.formulas import statements
+from synth.inequalities.refinement import Rule, refined, written
+from synth.problem import Problem
+from synth.tables import literal
+
+_SHORTER = 0.85
+_HOPELESS = 0.97
+_SETS = 6
+_PROPOSED = 4
+
+
+def propose(problem: Problem) -> Iterator[Hypothesis]:
+    cells = cells_of(problem)
+    if cells is None:
+        return
+    rules, tried = search(cells, problem.deadline)
+    for rule in rules:
+        yield Hypothesis(program_of(problem, cells, rule), "inequalities", tried, evidence_of(rule))
+        tried = 0
+
+
+def search(cells: Cells, deadline: float) -> tuple[list[Rule], int]:
+    """The shortest rules, and how many features were tried; none where nothing compresses."""
+    started = time.monotonic()
+    limit = baseline_bits(cells)
+    library = library_of(cells)
+    sets, tried = _feature_sets(cells, library, limit, started + 0.6 * (deadline - started))
+    rules: list[Rule] = []
+    for features in sets:
+        if time.monotonic() > deadline:
+            break
+        best = min((rule.bits for rule in rules), default=limit)
+        if any(rule.mistakes == 0 for rule in rules) and len(rules) > 3:
+            break
+        rules += refined(cells, library, features, 3, best, deadline)
+    return _shortest(rules, _SHORTER * limit), tried
+
+
+def _shortest(rules: list[Rule], limit: float) -> list[Rule]:
+    kept: list[Rule] = []
+    for rule in sorted(rules, key=lambda rule: rule.bits):
+        if rule.bits < limit and not any(
+            written(rule.features, rule.formula) == written(other.features, other.formula)
+            for other in kept
+        ):
+            kept.append(rule)
+    return kept[:_PROPOSED]
+
+
+def _feature_sets(
+    cells: Cells, library: Library, limit: float, deadline: float
+) -> tuple[list[tuple[Any, ...]], int]:
+    """The most promising sets of features, from the search without a held variable and from one
+    with each variable held."""
+    ranked: list[tuple[float, tuple[Any, ...]]] = []
+    states, tried = grown(cells, library, None, width=6, depth=5, deadline=deadline)
+    ranked += [(state.bits, state.features) for state in states if state.features]
+    for held in range(len(cells.axes)):
+        if time.monotonic() > deadline:
+            break
+        states, count = grown(cells, library, held, width=3, depth=4, deadline=deadline)
+        tried += count
+        promising = [state for state in states if _promises(state, cells, limit)]
+        for state in promising[:_SETS]:
+            for features in explained(cells, library, state, held):
+                ranked.append((_length(features, cells), features))
+    ranked.sort(key=lambda item: item[0])
+    chosen: list[tuple[Any, ...]] = []
+    seen: set[frozenset[Expr]] = set()
+    for bits, features in ranked:
+        key = frozenset(feature.expr for feature in features)
+        if key in seen or bits > _HOPELESS * limit:
+            continue
+        seen.add(key)
+        chosen.append(features)
+        if len(chosen) == _SETS:
+            break
+    return chosen, tried
+
+
+def _promises(state: State, cells: Cells, limit: float) -> bool:
+    return state.bits < limit
+
+
+def _length(features: tuple[Any, ...], cells: Cells) -> float:
+    from synth.inequalities.atoms import compressed
+    from synth.inequalities.cells import group_bits
+
+    codes = np.zeros(len(cells), np.int64)
+    for feature in features:
+        codes = compressed(codes * feature.arity + feature.codes)
+    return group_bits(codes, cells.labels) + sum(feature.bits for feature in features)
+
+
+def program_of(problem: Problem, cells: Cells, rule: Rule) -> Program:
+    """The rule as a program that returns the network's two values."""
+    score, truth = written(rule.features, rule.formula)
+    names = tuple((name, None) for name in problem.target.domain.names)
+    return Program("program", names, statements(score), _labelled(truth, cells.kinds))
+
+
+def _labelled(truth: Expr, kinds: tuple[object, object]) -> Expr:
+    match kinds:
+        case (False, True) if isinstance(kinds[0], bool):
+            return truth
+        case (0, 1):
+            return Call("int", (truth,))
+    return Call("ite", (truth, literal(kinds[1]), literal(kinds[0])))
+
+
+def evidence_of(rule: Rule) -> dict[str, Any]:
+    """For each constant, the interval in which it makes the fewest mistakes."""
+    from dsl.printer import expression
+
+    pinned = [
+        {"test": expression(feature.expr), "constant": str(feature.constant),
+         "interval": list(feature.interval)}
+        for feature in rule.features
+        if feature.interval is not None
+    ]
+    return {"kind": "inequalities", "bits": round(rule.bits, 1), "constants": pinned}

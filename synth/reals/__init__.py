@@ -1,0 +1,1 @@
+"""Programs on real inputs: decision trees with linear tests, lattices, pieces and formulas."""

@@ -1,0 +1,652 @@
+"""Branch and bound over boxes: where no violation takes place, where one surely does, what is left.
+
+Boxes are taken in batches, the most promising first.  A box is proven where linear bounds exclude
+every violation; otherwise it is cut down to where one is still possible, attacked at the points
+that the bounds point at, and halved across the input that the bounds lose most by.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from verify.bounds import Linear, Ranges, backward, entry_bounds, lower_values, ranges
+from verify.graph import Affine, Function, Input, Product
+from verify.violations import Pairs, Problem, Weighing, clipped, share_above, weighed
+
+BATCH = 256
+_MOST_REGIONS = 20_000
+_INHERITED = 120_000
+
+Goal: TypeAlias = Literal["decide", "cover"]
+Confirm: TypeAlias = Callable[[np.ndarray], np.ndarray]
+"""Which of the points (B, d) are true counterexamples, by the original runtime."""
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """Boxes (N, d) each: on `proven` no violation takes place, on `refuted` one does everywhere."""
+
+    proven: tuple[np.ndarray, np.ndarray]
+    refuted: tuple[np.ndarray, np.ndarray]
+    open: tuple[np.ndarray, np.ndarray]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How far the search came.  Fractions are of the volume, and add up to at most 1.
+
+    `counterexamples` (N, d) were confirmed.  `exhausted`: no box is open.
+    """
+
+    proven: float
+    refuted: float
+    open: float
+    counterexamples: np.ndarray
+    exhausted: bool
+    boxes: int
+    seconds: float
+    regions: Regions
+
+
+@dataclass(order=True, slots=True)
+class _Box:
+    order: float
+    number: int
+    low: np.ndarray = field(compare=False)
+    high: np.ndarray = field(compare=False)
+    inherited: tuple[np.ndarray, int] | None = field(compare=False)
+    unproven: float = field(default=1.0, compare=False)
+    refuted: float = field(default=0.0, compare=False)
+
+
+@dataclass
+class _Search:
+    problem: Problem
+    goal: Goal
+    confirm: Confirm
+    unit: np.ndarray
+    heap: list[_Box] = field(default_factory=list)
+    counter: itertools.count[int] = field(default_factory=itertools.count)
+    proven: float = 0.0
+    refuted: float = 0.0
+    boxes: int = 0
+    found: list[np.ndarray] = field(default_factory=list)
+    kept: dict[str, list[np.ndarray]] = field(default_factory=lambda: {"proven": [], "refuted": []})
+    complete: bool = True
+
+    def volume(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """The share of the whole box, inputs of one value left aside."""
+        whole = self.problem.whole
+        width = np.where(whole, high - low + 1.0, high - low)
+        share = np.where(self.unit > 0, width / np.where(self.unit > 0, self.unit, 1.0), 1.0)
+        return np.asarray(share.prod(-1))
+
+    def record(self, kind: Literal["proven", "refuted"], low: np.ndarray, high: np.ndarray) -> None:
+        if not len(low):
+            return
+        total = float(self.volume(low, high).sum())
+        if kind == "proven":
+            self.proven += total
+        else:
+            self.refuted += total
+        if len(self.kept[kind]) < 4096 and sum(map(len, self.kept[kind])) < _MOST_REGIONS:
+            self.kept[kind].append(np.stack([low, high], 1))
+        else:
+            self.complete = False
+
+
+def explore(
+    problem: Problem,
+    low: np.ndarray,
+    high: np.ndarray,
+    *,
+    deadline: float,
+    goal: Goal = "cover",
+    confirm: Confirm | None = None,
+    seed: int = 0,
+    most_boxes: int | None = None,
+) -> Outcome:
+    """Searches the box from `low` to `high` (d,) until it is decided or time is up.
+
+    With the goal "decide", it ends at the first confirmed counterexample.
+    """
+    started = time.monotonic()
+    whole = problem.whole
+    unit = np.where(whole, high - low + 1.0, high - low)
+    search = _Search(problem, goal, confirm or _by_float64(problem), unit)
+    _push(search, low[None], high[None], np.array([np.inf]), None)
+    if problem.violations:
+        _attack(search, low, high, np.random.default_rng(seed), deadline)
+    while search.heap and time.monotonic() < deadline:
+        if goal == "decide" and search.found:
+            break
+        if most_boxes is not None and search.boxes >= most_boxes:
+            break
+        _round(search)
+    return _outcome(search, time.monotonic() - started)
+
+
+def _by_float64(problem: Problem) -> Confirm:
+    return lambda points: problem.degree(points) >= 0
+
+
+def _outcome(search: _Search, seconds: float) -> Outcome:
+    dimension = len(search.unit)
+    left = [np.stack([box.low, box.high])[None] for box in search.heap[:_MOST_REGIONS]]
+    parts = {**search.kept, "open": left}
+    boxes = {
+        kind: np.concatenate(part) if part else np.zeros((0, 2, dimension))
+        for kind, part in parts.items()
+    }
+    regions = Regions(
+        (boxes["proven"][:, 0], boxes["proven"][:, 1]),
+        (boxes["refuted"][:, 0], boxes["refuted"][:, 1]),
+        (boxes["open"][:, 0], boxes["open"][:, 1]),
+        search.complete and len(left) == len(search.heap),
+    )
+    found = np.concatenate(search.found) if search.found else np.zeros((0, dimension))
+    exhausted = not search.heap
+    proven, refuted, remaining = search.proven, search.refuted, 0.0
+    for box in search.heap:
+        volume = float(search.volume(box.low, box.high))
+        proven += volume * (1.0 - box.unproven)
+        refuted += volume * box.refuted
+        remaining += volume * max(0.0, box.unproven - box.refuted)
+    return Outcome(
+        min(proven, 1.0),
+        min(refuted, 1.0),
+        0.0 if exhausted else min(remaining, 1.0),
+        found,
+        exhausted,
+        search.boxes,
+        seconds,
+        regions,
+    )
+
+
+def _push(
+    search: _Search,
+    low: np.ndarray,
+    high: np.ndarray,
+    order: np.ndarray,
+    inherited: np.ndarray | None,
+    unproven: np.ndarray | None = None,
+    refuted: np.ndarray | None = None,
+) -> None:
+    """Opens boxes; those of the greatest order are taken first.  `unproven` and `refuted` are the
+    shares of each that are not known to be proven, and known to be refuted, already."""
+    if len(search.heap) > _INHERITED:
+        inherited = None
+    for row in range(len(low)):
+        source = None if inherited is None else (inherited, row)
+        box = _Box(-float(order[row]), next(search.counter), low[row], high[row], source)
+        if unproven is not None and refuted is not None:
+            box.unproven, box.refuted = float(unproven[row]), float(refuted[row])
+        heapq.heappush(search.heap, box)
+
+
+def _attack(
+    search: _Search, low: np.ndarray, high: np.ndarray, rng: np.random.Generator, deadline: float
+) -> None:
+    """Random points, the best of them climbed by the signs of gradients."""
+    problem = search.problem
+    points = low + (high - low) * rng.random((2048, len(low)))
+    if problem.whole.any():
+        points = np.where(problem.whole, np.round(points), points)
+    degrees = problem.degree(points)
+    _try(search, points[degrees >= 0][:64])
+    if search.goal == "cover" or search.found:
+        return
+    best = points[np.argsort(-degrees)[:32]]
+    width = (high - low) / 4
+    for _ in range(24):
+        if time.monotonic() > deadline:
+            return
+        gradient = _gradient(problem, best)
+        moved = np.clip(best + width * np.sign(gradient), low, high)
+        better = problem.degree(moved) > problem.degree(best)
+        best = np.where(better[:, None], moved, best)
+        width = width * 0.8
+    _try(search, best[problem.degree(best) >= 0])
+
+
+def _gradient(problem: Problem, points: np.ndarray) -> np.ndarray:
+    """The gradient of the least row of the nearest violation at each point."""
+    nearest = problem.degrees(points).argmax(1)
+    rows = values_of(problem, points)
+    members = problem.padded[nearest]
+    row = members[np.arange(len(points)), np.take_along_axis(rows, members, 1).argmin(1)]
+    state = ranges(problem.graph, points, points, refine=False)
+    return entry_bounds(state, problem.rows, np.arange(len(points)), row, 1.0).coefficients
+
+
+def values_of(problem: Problem, points: np.ndarray) -> np.ndarray:
+    from verify.graph import values
+
+    return values(problem.graph, points)[problem.rows]
+
+
+def _try(search: _Search, points: np.ndarray) -> None:
+    if len(points) and len(search.found) < 64:
+        true = points[search.confirm(points)]
+        if len(true):
+            search.found.append(true)
+
+
+def _round(search: _Search) -> None:
+    """One batch of boxes: bounds, exclusion, clipping, attack, refutation, halving."""
+    problem = search.problem
+    batch = [heapq.heappop(search.heap) for _ in range(min(BATCH, len(search.heap)))]
+    search.boxes += len(batch)
+    low, high = np.stack([b.low for b in batch]), np.stack([b.high for b in batch])
+    state = ranges(problem.graph, low, high, _known(search, batch))
+    pairs = surviving(state, problem)
+    pair_low, pair_high, feasible = clipped(pairs, low[pairs.box], high[pairs.box], problem.whole)
+    pairs = pairs.kept(feasible)
+    pair_low, pair_high = pair_low[feasible], pair_high[feasible]
+    weighing = weighed(pairs, pair_low, pair_high)
+    alive = ~(weighing.bound < 0)
+    pairs, pair_low, pair_high = pairs.kept(alive), pair_low[alive], pair_high[alive]
+    weighing = Weighing(weighing.weights[alive], weighing.bound[alive], weighing.point[alive])
+    live = np.unique(pairs.box)
+    dead = np.ones(len(batch), bool)
+    dead[live] = False
+    search.record("proven", low[dead], high[dead])
+    if not len(live):
+        return
+    new_low, new_high = _hull(pairs, pair_low, pair_high, low, high)
+    _slabs(search, low[live], high[live], new_low[live], new_high[live])
+    centre = (new_low[live] + new_high[live]) / 2
+    if problem.whole.any():
+        centre = np.where(problem.whole, np.floor(centre), centre)
+    degrees = problem.degree(centre)
+    _try(search, centre[degrees >= 0][:16])
+    if search.goal == "decide":
+        reached = problem.degree(weighing.point) >= 0
+        _try(search, weighing.point[reached][:16])
+        if search.found:
+            return
+    wrong = _wrong(search, state, live, centre, degrees)
+    surely = np.zeros(len(batch), bool)
+    surely[wrong.box] = (lower_rows(wrong, low, high) > problem.doubt).all(1)
+    search.record("refuted", new_low[surely], new_high[surely])
+    open_ = live[~surely[live]]
+    if len(open_):
+        _halve(search, state, pairs, weighing, wrong, open_, new_low, new_high)
+
+
+def surviving(state: Ranges, problem: Problem) -> Pairs:
+    """The violations that the bounds of single rows do not exclude, with those bounds."""
+    possible = ~(state.high[problem.rows] < 0)
+    live = _live(problem, possible)
+    needed = (live.astype(np.float64) @ problem.member) > 0
+    box, row = np.nonzero(needed)
+    size = len(problem.whole)
+    coefficients = np.zeros((*possible.shape, size))
+    constants = np.full(possible.shape, np.inf)
+    if len(box):
+        linear = entry_bounds(state, problem.rows, box, row, -1.0)
+        greatest = -lower_values(linear, state.box_low[box], state.box_high[box])
+        possible[box, row] &= ~(greatest < 0)
+        coefficients[box, row] = -linear.coefficients
+        constants[box, row] = -linear.constant
+        live &= _live(problem, possible)
+    pair_box, violation = np.nonzero(live)
+    rows = problem.padded[violation]
+    index = pair_box[:, None]
+    return Pairs(pair_box, violation, coefficients[index, rows], constants[index, rows])
+
+
+def _live(problem: Problem, possible: np.ndarray) -> np.ndarray:
+    """The violations all of whose rows are possible, (B, violations)."""
+    excluded = (~possible).astype(np.float64) @ problem.member.T
+    return np.asarray(excluded == 0)
+
+
+def _hull(
+    pairs: Pairs,
+    pair_low: np.ndarray,
+    pair_high: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each box the least box that holds what is left of it for any of its pairs."""
+    new_low, new_high = np.full_like(low, np.inf), np.full_like(high, -np.inf)
+    np.minimum.at(new_low, pairs.box, pair_low)
+    np.maximum.at(new_high, pairs.box, pair_high)
+    return np.maximum(new_low, low), np.minimum(new_high, high)
+
+
+def _slabs(
+    search: _Search,
+    low: np.ndarray,
+    high: np.ndarray,
+    new_low: np.ndarray,
+    new_high: np.ndarray,
+) -> None:
+    """Records as proven what was cut off, as boxes that do not overlap."""
+    step = np.where(search.problem.whole, 1.0, 0.0)
+    low, high = low.copy(), high.copy()
+    for i in range(low.shape[1]):
+        cut = new_low[:, i] > low[:, i]
+        if cut.any():
+            part = high[cut].copy()
+            part[:, i] = new_low[cut, i] - step[i]
+            search.record("proven", low[cut].copy(), part)
+            low[cut, i] = new_low[cut, i]
+        cut = new_high[:, i] < high[:, i]
+        if cut.any():
+            part = low[cut].copy()
+            part[:, i] = new_high[cut, i] + step[i]
+            search.record("proven", part, high[cut].copy())
+            high[cut, i] = new_high[cut, i]
+
+
+def _wrong(
+    search: _Search, state: Ranges, live: np.ndarray, centre: np.ndarray, degrees: np.ndarray
+) -> Pairs:
+    """For the boxes `live` in whose centre a violation takes place, that violation with lower
+    bounds of its rows."""
+    problem = search.problem
+    candidates = np.flatnonzero(degrees > problem.doubt)
+    if search.goal == "decide":
+        candidates = candidates[:0]
+    violation = problem.degrees(centre[candidates]).argmax(1)
+    rows = problem.padded[violation]
+    box = np.repeat(live[candidates], rows.shape[1])
+    if not len(box):
+        empty = np.zeros((0, rows.shape[1]))
+        return Pairs(live[:0], violation, np.zeros((*empty.shape, centre.shape[1])), empty)
+    linear = entry_bounds(state, problem.rows, box, rows.ravel(), 1.0)
+    coefficients = linear.coefficients.reshape(*rows.shape, -1)
+    return Pairs(live[candidates], violation, coefficients, linear.constant.reshape(rows.shape))
+
+
+def lower_rows(pairs: Pairs, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The least value of each row's lower bound on its box, (P, K)."""
+    count, width, size = pairs.coefficients.shape
+    box = np.repeat(pairs.box, width)
+    linear = Linear(pairs.coefficients.reshape(-1, size), pairs.constants.ravel())
+    return lower_values(linear, low[box], high[box]).reshape(count, width)
+
+
+def _halve(
+    search: _Search,
+    state: Ranges,
+    pairs: Pairs,
+    weighing: Weighing,
+    wrong: Pairs,
+    boxes: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> None:
+    """Splits the boxes; each across the input that its worst pair loses most by."""
+    problem = search.problem
+    worst = _worst_pairs(pairs.box, weighing.bound, boxes)
+    score = _blame(state, problem, pairs, weighing, worst, low[boxes], high[boxes])
+    low, high = low[boxes], high[boxes]
+    width = high - low
+    splittable = np.where(problem.whole, width >= 1, width > 1e-12 * np.abs(search.unit))
+    score = np.where(splittable, score + 1e-9 * width / np.maximum(search.unit, 1e-300), -1.0)
+    dimension = score.argmax(1)
+    can = score[np.arange(len(boxes)), dimension] >= 0
+    if not can.all():
+        search.complete = False
+        stuck_low, stuck_high = low[~can], high[~can]
+        _points(search, stuck_low, stuck_high)
+    rows = np.flatnonzero(can)
+    low, high, dimension = low[rows], high[rows], dimension[rows]
+    index = np.arange(len(rows))
+    middle = (low[index, dimension] + high[index, dimension]) / 2
+    whole = problem.whole[dimension]
+    middle = np.where(whole, np.floor(middle), middle)
+    left_high, right_low = high.copy(), low.copy()
+    left_high[index, dimension] = middle
+    right_low[index, dimension] = np.where(whole, middle + 1.0, middle)
+    inherited = _packed(state, boxes[rows])
+    for part_low, part_high in ((low, left_high), (right_low, high)):
+        if search.goal == "decide":
+            _push(search, part_low, part_high, weighing.bound[worst[rows]], inherited)
+            continue
+        unproven = _unproven(search, pairs, weighing, boxes[rows], part_low, part_high)
+        refuted = _refuted(search, wrong, boxes[rows], part_low, part_high)
+        refuted = np.minimum(refuted, unproven)
+        done = unproven <= 0
+        search.record("proven", part_low[done], part_high[done])
+        order = search.volume(part_low, part_high) * (unproven - refuted)
+        kept = ~done
+        _push(
+            search,
+            part_low[kept],
+            part_high[kept],
+            order[kept],
+            inherited[kept],
+            unproven[kept],
+            refuted[kept],
+        )
+
+
+def _unproven(
+    search: _Search,
+    pairs: Pairs,
+    weighing: Weighing,
+    boxes: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> np.ndarray:
+    """An upper bound of the share of each part (of `boxes`) where some violation is possible.
+
+    Each violation needs every row, and every combination of rows, to be >= 0; the least of these
+    shares counts, and they are summed over the violations.
+    """
+    place = np.full(int(boxes.max(initial=0)) + 1, -1)
+    place[boxes] = np.arange(len(boxes))
+    used = np.flatnonzero(
+        (pairs.box < len(place)) & (place[np.minimum(pairs.box, len(place) - 1)] >= 0)
+    )
+    part = place[pairs.box[used]]
+    combined = np.einsum("pk,pkd->pd", weighing.weights[used], pairs.coefficients[used])
+    constant = np.einsum("pk,pk->p", weighing.weights[used], pairs.constants[used])
+    share = _share(search, combined, constant, low[part], high[part])
+    for k in range(pairs.coefficients.shape[1]):
+        one = _share(
+            search, pairs.coefficients[used, k], pairs.constants[used, k], low[part], high[part]
+        )
+        share = np.minimum(share, one)
+    total = np.zeros(len(boxes))
+    np.add.at(total, part, share)
+    return np.minimum(total, 1.0)
+
+
+def _refuted(
+    search: _Search, wrong: Pairs, boxes: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """A lower bound of the share of each part where the violation at the centre takes place."""
+    result = np.zeros(len(boxes))
+    known = {int(box): row for row, box in enumerate(wrong.box)}
+    part = np.array([i for i, box in enumerate(boxes) if int(box) in known], np.intp)
+    if not len(part):
+        return result
+    row = np.array([known[int(boxes[i])] for i in part], np.intp)
+    missing = np.zeros(len(part))
+    for k in range(wrong.coefficients.shape[1]):
+        first = wrong.violation[row]
+        members = search.problem.padded[first]
+        fresh = np.full(len(row), k == 0) | (members[:, k] != members[:, 0])
+        outside = _share(
+            search,
+            -wrong.coefficients[row, k],
+            search.problem.doubt - wrong.constants[row, k],
+            low[part],
+            high[part],
+        )
+        missing += np.where(fresh, outside, 0.0)
+    result[part] = np.maximum(0.0, 1.0 - missing)
+    return result
+
+
+def _share(
+    search: _Search,
+    coefficients: np.ndarray,
+    constants: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> np.ndarray:
+    """`share_above` over the inputs that vary; for integers, only whether there is any."""
+    free = search.unit > 0
+    fixed = (coefficients * low)[:, ~free].sum(1) + constants
+    share = share_above(coefficients[:, free], fixed, low[:, free], high[:, free])
+    if search.problem.whole.any():
+        return np.where(share > 0, 1.0, 0.0)
+    return share
+
+
+def _points(search: _Search, low: np.ndarray, high: np.ndarray) -> None:
+    """Boxes of a single point are decided by trying it; narrower than floats can split, they
+    stay open, which is what a box that never comes back amounts to."""
+    single = (low == high).all(1) & search.problem.whole.all()
+    points = low[single]
+    if len(points):
+        wrong = search.confirm(points)
+        search.record("refuted", points[wrong], points[wrong])
+        search.record("proven", points[~wrong], points[~wrong])
+        if wrong.any() and len(search.found) < 64:
+            search.found.append(points[wrong])
+    for row in np.flatnonzero(~single):
+        search.heap.append(_Box(math.inf, next(search.counter), low[row], high[row], None))
+
+
+def _worst_pairs(box: np.ndarray, bound: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """For each of `boxes` the number of its pair with the greatest bound."""
+    order = np.lexsort((-bound, box))
+    first = np.searchsorted(box[order], boxes)
+    return np.asarray(order[first])
+
+
+def _blame(
+    state: Ranges,
+    problem: Problem,
+    pairs: Pairs,
+    weighing: Weighing,
+    worst: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> np.ndarray:
+    """For each box and input what the bound of the worst pair loses by that input's width: its
+    linear term, and its share of what the relaxations lose, by the derivatives that reach them."""
+    box = pairs.box[worst]
+    rows = problem.padded[pairs.violation[worst]]
+    weights = weighing.weights[worst]
+    combined = np.zeros((len(worst), problem.graph.nodes[problem.rows].size))
+    np.add.at(combined, (np.arange(len(worst))[:, None], rows), -weights)
+    losses: dict[int, np.ndarray] = {}
+    linear = _chunked(state, problem, combined, box, losses)
+    width = high - low
+    score = np.abs(linear.coefficients) * width
+    shares = _shares(state, box, width, set(losses))
+    for number, loss in losses.items():
+        score = score + np.einsum("pn,pnd->pd", loss, shares[number])
+    return np.asarray(score)
+
+
+def _chunked(
+    state: Ranges,
+    problem: Problem,
+    combined: np.ndarray,
+    box: np.ndarray,
+    losses: dict[int, np.ndarray],
+) -> Linear:
+    return backward(state, {problem.rows: combined}, np.zeros(len(box)), box, losses)
+
+
+def _shares(
+    state: Ranges, box: np.ndarray, width: np.ndarray, wanted: set[int]
+) -> dict[int, np.ndarray]:
+    """For the arguments of the function nodes `wanted`, the share (P, n, d) that each input has
+    in how far they move on the box."""
+    graph = state.graph
+    derivatives: list[np.ndarray | None] = []
+    result: dict[int, np.ndarray] = {}
+    last = max(wanted, default=-1)
+    for number, node in enumerate(graph.nodes[: last + 1]):
+        match node:
+            case Input(size=size):
+                derivatives.append(np.eye(size)[None] * width[:, None, :])
+            case Affine(terms=terms):
+                total: np.ndarray | None = None
+                for source, m in terms:
+                    inner = derivatives[source]
+                    assert inner is not None
+                    outer = inner if m is None else _mapped(m.values, inner)
+                    total = outer if total is None else total + outer
+                derivatives.append(
+                    np.zeros((len(box), node.size, width.shape[1])) if total is None else total
+                )
+            case Function(source=source):
+                inner = derivatives[source]
+                assert inner is not None
+                if number in wanted:
+                    moves = np.abs(inner)
+                    result[number] = moves / np.maximum(moves.sum(2, keepdims=True), 1e-300)
+                slopes = state.slopes[number]
+                derivatives.append(inner * slopes.middle[box][:, :, None])  # type: ignore[union-attr]
+            case Product(left=left, right=right):
+                pair = state.slopes[number]
+                a, b = derivatives[left], derivatives[right]
+                assert a is not None and b is not None
+                derivatives.append(
+                    a * pair.left[box][:, :, None] + b * pair.right[box][:, :, None]  # type: ignore[union-attr]
+                )
+    return result
+
+
+def _mapped(values: object, inner: np.ndarray) -> np.ndarray:
+    if isinstance(values, np.ndarray):
+        return np.asarray(np.matmul(values, inner))
+    return np.stack([values @ part for part in inner])  # type: ignore[operator]
+
+
+def _packed(state: Ranges, boxes: np.ndarray) -> np.ndarray:
+    """The bounds that children inherit, one row for each box, in float32 rounded outward."""
+    parts = []
+    for number, tight in enumerate(state.graph.tight):
+        if tight and not state.graph.simple[number]:
+            low = state.low[number][boxes].astype(np.float32)
+            high = state.high[number][boxes].astype(np.float32)
+            parts += [
+                np.nextafter(low, -np.float32(np.inf)),
+                np.nextafter(high, np.float32(np.inf)),
+            ]
+    return np.concatenate(parts, 1) if parts else np.zeros((len(boxes), 0), np.float32)
+
+
+def _known(search: _Search, batch: list[_Box]) -> dict[int, tuple[np.ndarray, np.ndarray]] | None:
+    """The inherited bounds of a batch, by node; infinite where a box has none."""
+    graph = search.problem.graph
+    nodes = [n for n, tight in enumerate(graph.tight) if tight and not graph.simple[n]]
+    if not nodes:
+        return None
+    width = sum(graph.nodes[n].size for n in nodes)
+    rows = np.empty((len(batch), 2 * width), np.float32)
+    fresh = np.concatenate(
+        [np.repeat([-np.inf, np.inf], graph.nodes[n].size).astype(np.float32) for n in nodes]
+    )
+    for i, box in enumerate(batch):
+        rows[i] = fresh if box.inherited is None else box.inherited[0][box.inherited[1]]
+    result = {}
+    start = 0
+    for n in nodes:
+        size = graph.nodes[n].size
+        part = rows[:, start : start + 2 * size].astype(np.float64)
+        result[n] = (part[:, :size], part[:, size:])
+        start += 2 * size
+    return result

@@ -1,0 +1,171 @@
+"""Proof by enumeration, length by length, where the whole domain is out of reach.
+
+All inputs up to some length are compared, those of a closed loop found by walking through what the
+network itself allows.  What is proved is the claim on these lengths, and it is said so:
+`proven_domain` is narrower than the domain.  Longer inputs are sampled, and may refute.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dsl import types as t
+from dsl.claim import Proved, Refuted, Target, Tested, Unknown, Verdict
+from dsl.domain import Domain, Shape
+from dsl.program import Program
+from dsl.reachable import levels, loop_sequence
+from verify import sampling
+from verify.enumeration import (
+    MOST,
+    Ledger,
+    conclusion,
+    ledger_evidence,
+    measured_noise,
+    note,
+    tally,
+)
+
+_SHARE = 0.4
+_BEYOND = 20_000
+_LEVEL = 2_000_000
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far the enumeration went: all lengths up to `longest` were compared in full."""
+
+    ledger: Ledger
+    longest: int
+    whole: bool
+    noise: float
+
+
+def verify(
+    program: Program,
+    target: Target,
+    *,
+    deadline: float,
+    seed: int,
+    evidence: Mapping[str, Any],
+) -> Verdict | None:
+    """Proved up to a length, Refuted or Unknown; None where there is no sequence whose length
+    varies, or where plain enumeration reaches everything."""
+    kind = _varying(target)
+    if kind is None:
+        return None
+    wanted = evidence.get("longest") if evidence.get("kind") == "lengths" else None
+    limit = deadline if wanted else time.monotonic() + _SHARE * (deadline - time.monotonic())
+    reach = _compared(program, target, limit, seed, wanted)
+    if isinstance(reach, Unknown):
+        return reach
+    table = ledger_evidence(reach.ledger, reach.noise)
+    table |= {"kind": "lengths", "longest": reach.longest, "whole": reach.whole}
+    short = reach.longest < kind.low or (wanted is not None and reach.longest < wanted)
+    if short and not reach.ledger.wrong:
+        return Unknown("time is up before all inputs of the shortest lengths were compared")
+    verdict = conclusion(reach.ledger, program, target, "lengths", table)
+    if not isinstance(verdict, Proved):
+        return verdict
+    verdict = replace(verdict, proven_domain=narrowed(target, reach.longest))
+    if reach.whole:
+        return verdict
+    beyond = sampling.verify(
+        program,
+        target,
+        deadline=min(deadline, time.monotonic() + 30),
+        seed=seed + 2,
+        evidence={},
+        samples=_BEYOND,
+    )
+    if isinstance(beyond, Refuted):
+        return beyond
+    if isinstance(beyond, Tested):
+        table = {"samples": beyond.samples, "bound": beyond.bound}
+        verdict = replace(verdict, evidence={**verdict.evidence, "beyond": table})
+    return verdict
+
+
+def narrowed(target: Target, longest: int) -> str:
+    """The domain's text with the proven lengths, and what else restricts it."""
+    name, kind = next((n, k) for n, k in target.domain.fields if isinstance(k, t.Seq))
+    if kind.high is not None and longest >= kind.high:
+        text = str(target.domain)
+    else:
+        text = str(target.domain.restricted(f"len({name}) <= {longest}"))
+    return f"{text} (closed loop)" if target.claim.closed_loop else text
+
+
+def _varying(target: Target) -> t.Seq | None:
+    """The one sequence of the domain, where enumeration needs to go by length."""
+    domain = target.domain
+    kinds = [kind for _, kind in domain.fields if isinstance(kind, t.Seq)]
+    if len(kinds) != 1 or len(domain.fields) != 1 or kinds[0].low == kinds[0].high:
+        return None
+    size = domain.raw_size
+    if not target.claim.closed_loop and size is not None and size <= MOST:
+        return None
+    return kinds[0]
+
+
+def _compared(
+    program: Program, target: Target, deadline: float, seed: int, wanted: int | None
+) -> Reach | Unknown:
+    noise = measured_noise(target, seed)
+    ledger = Ledger()
+    complete, longest = _copy(ledger), -1
+    source = levels(target, _LEVEL) if target.claim.closed_loop else _by_length(target.domain)
+    for length, batches in source:
+        if wanted is not None and length > wanted:
+            return Reach(complete, longest, False, noise)
+        before, started = ledger.inputs, time.monotonic()
+        for batch in batches:
+            if time.monotonic() > deadline:
+                return Reach(ledger if ledger.wrong else complete, longest, False, noise)
+            seen = tally(program, target, batch, noise)
+            if seen.broken:
+                return Unknown("the network gives values that are not finite")
+            note(ledger, target.domain, seen, functools.partial(_same, batch))
+        if ledger.wrong:
+            return Reach(ledger, length, False, noise)
+        complete, longest = _copy(ledger), length
+        growth = (ledger.inputs - before) / max(before, 1)
+        likely = (time.monotonic() - started) * max(growth, 1.0) * 1.2
+        if wanted is None and (time.monotonic() + likely > deadline or ledger.inputs > MOST):
+            return Reach(complete, longest, _is_last(target, longest), noise)
+    return Reach(complete, longest, _is_last(target, longest), noise)
+
+
+def _same(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return batch
+
+
+def _copy(ledger: Ledger) -> Ledger:
+    """The ledger as it stands at the end of a length."""
+    return replace(
+        ledger,
+        digest=ledger.digest.copy(),
+        near=list(ledger.near),
+        unsettled=list(ledger.unsettled),
+    )
+
+
+def _is_last(target: Target, length: int) -> bool:
+    _, kind = loop_sequence(target.domain)
+    return kind.high is not None and length >= kind.high
+
+
+def _by_length(domain: Domain) -> Iterator[tuple[int, Iterator[dict[str, np.ndarray]]]]:
+    name, kind = loop_sequence(domain)
+    length = kind.low
+    while kind.high is None or length <= kind.high:
+        shape = Shape(((name, length),))
+        if (domain.shape_size(shape) or MOST + 1) > MOST:
+            return
+        yield length, domain.batches(shapes=(shape,))
+        length += 1
