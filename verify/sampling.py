@@ -88,8 +88,10 @@ def matching(
     """The rows on which the program gives the network's value.  With `forcing`, answers of many
     steps are confirmed in one pass where they can be."""
     if not forcing:
-        values = target.evaluate(batch).values
-        return agreeing(program, batch, values, target.claim.decode)
+        evaluation = target.evaluate(batch)
+        same = agreeing(program, batch, evaluation.values, target.claim.decode)
+        # Where an output is not a number, there is no value to agree with.
+        return same & ~np.isnan(evaluation.margins)
     ours, defined = run_defined(program, batch)
     same = np.zeros(len(ours), bool)
     if ours.ndim == 2 or ours.dtype == object:

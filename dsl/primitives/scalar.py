@@ -482,7 +482,7 @@ def _truth(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind in "US":
         return np.asarray(array != "")
     if array.dtype == object:
-        return np.frompyfunc(bool, 1, 1)(array).astype(bool)
+        return np.asarray(np.frompyfunc(bool, 1, 1)(array), bool)
     return np.asarray(array != 0)
 
 
@@ -778,7 +778,7 @@ class _Wave(_Real):
     undefined = "the argument is infinite"
 
     def fails(self, *args: np.ndarray) -> np.ndarray | None:
-        return np.isinf(args[0])
+        return np.asarray(np.isinf(args[0]))
 
     def bounds(self, *args: Interval) -> Interval:
         return Interval(-1.0, 1.0)
