@@ -38,9 +38,7 @@ def test_the_map_of_two_inputs_outlines_every_disagreement() -> None:
     def network(x: np.ndarray) -> np.ndarray:
         return np.where((x[:, 0] == 2) & (x[:, 1] == 5), 9, x[:, 0] + x[:, 1])
 
-    given = account(
-        "def program(a, b):\n    return a + b\n", "a: int[0..6], b: int[0..8]", network
-    )
+    given = account("def program(a, b):\n    return a + b\n", "a: int[0..6], b: int[0..8]", network)
     network_map, program_map = grids.pictures(given)
     assert "differ on 1 of the 63 inputs" in network_map.caption
     titles = [node.text for node in ElementTree.fromstring(network_map.svg).iter() if node.text]
