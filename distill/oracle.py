@@ -130,7 +130,6 @@ def from_step(path: Path, start: np.ndarray | None, width: int | None = None) ->
 
 def _state_width(path: Path) -> int:
     """The last axis of the second input of an exported step."""
-    import torch
 
     program = exported_program(path)
     placeholders = [n for n in program.graph.nodes if n.op == "placeholder"]
