@@ -43,7 +43,9 @@ def allowed(target: Target, values: np.ndarray, items: np.ndarray) -> np.ndarray
     """Which items (columns) may follow: those among the last set of each row of decoded values."""
     last = values[:, -1] if values.ndim > 1 else values
     sets, codes = np.unique(last.astype(str), return_inverse=True)
-    table = np.array([[str(x) in text.split(" ") for x in items.tolist()] for text in sets.tolist()])
+    table = np.array(
+        [[str(x) in text.split(" ") for x in items.tolist()] for text in sets.tolist()]
+    )
     return np.asarray(table[codes.reshape(-1)], bool).reshape(len(last), len(items))
 
 
@@ -149,9 +151,7 @@ def rows_of(batch: Batch) -> int:
     return len(next(iter(batch.values())))
 
 
-def structured(
-    domain: Domain, count: int, rng: np.random.Generator
-) -> list[dict[str, np.ndarray]]:
+def structured(domain: Domain, count: int, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
     """Inputs that uniform choice hardly ever meets: sequences that read the same backwards, are
     sorted, periodic, or of few different items, a part of them with one item changed.  They are
     members of the domain; nothing is claimed of how likely they are."""
