@@ -33,6 +33,7 @@ PAGES = {
     "D135": "A number of workers, or the address of an executor, cannot be read.",
     "D136": "No Dask scheduler answers at the address given.",
     "D137": "A program takes other inputs than the domain names.",
+    "D140": "A property file is not VNN-LIB as this tool reads it; the message shows the place.",
     "D201": "The program and the model differ on an input, which is shown.",
     "D202": "The check could not decide within its budget.",
     "D210": "The certificate is damaged: schema, fields, types or digest.",
