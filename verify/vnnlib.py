@@ -174,8 +174,8 @@ def _linear(tree: Tree, name: str, line: int) -> dict[Variable | None, Fraction]
         case ("-", only):
             return _scaled(_linear(only, name, line), Fraction(-1))
         case ("-", first, *rest):
-            parts = [_scaled(_linear(part, name, line), Fraction(-1)) for part in rest]
-            return _sum([_linear(first, name, line), *parts])
+            taken = [_scaled(_linear(part, name, line), Fraction(-1)) for part in rest]
+            return _sum([_linear(first, name, line), *taken])
         case ("*", *factors):
             product: dict[Variable | None, Fraction] = {None: Fraction(1)}
             for factor in factors:
