@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     report = _command(commands, "report", "write report.html for a certificate", _report)
     report.add_argument("certificate", metavar="CERTIFICATE")
     report.add_argument("--out", metavar="FILE", help="default: report.html beside it")
+    _verify_command(commands)
     explain = _command(commands, "explain", "what an error code or a certificate says", _explain)
     explain.add_argument("subject", metavar="CODE|CERTIFICATE")
     init = _command(commands, "init", "write a task.toml beside a model", _init)
@@ -113,6 +114,32 @@ def _diff_command(commands: Any) -> None:
     parser.add_argument("second", metavar="B")
     _claim_options(parser)
     _time_options(parser)
+
+
+def _verify_command(commands: Any) -> None:
+    parser = _command(commands, "verify", "decide VNN-LIB properties of a network", _verify)
+    parser.add_argument("model", metavar="MODEL", help="model.onnx or model.pt2, or its folder")
+    parser.add_argument("properties", nargs="+", metavar="PROPERTY.vnnlib")
+    parser.add_argument("--time", default="5m", help="for each property (default 5m)")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from distill import properties
+    from distill.durations import seconds_of
+
+    seconds = seconds_of(options.time)
+    codes = []
+    rows = []
+    for name in options.properties:
+        (decision,) = properties.decisions(options.model, [name], seconds=seconds)
+        codes.append(properties.EXIT_CODES[decision.answer])
+        rows.append(properties.table(name, decision))
+        if not options.json:
+            print(properties.line(name, decision), flush=True)
+    if options.json:
+        print(json.dumps(rows))
+    return 1 if 1 in codes else max(codes)
 
 
 def _check_command(commands: Any) -> None:

@@ -30,8 +30,9 @@ def sentence(verdict: Verdict) -> str:
             if method == "enumeration" and count is not None:
                 return f"PROVED  the program equals the network on all {grouped(count)} inputs"
             return f"PROVED  the program equals the network on {proven_domain} ({method})"
-        case Refuted(_, example, found, disagreement, _):
+        case Refuted(_, example, found, disagreement, evidence):
             share = "" if disagreement is None else f" ({percent(disagreement)} of the inputs)"
+            share += fractions(evidence)
             return f"REFUTED  {call_text(example.inputs)}: the program gives " + (
                 f"{example.program_value!r}, the network {example.network_value!r}; "
                 f"{grouped(found)} found{share}"
@@ -46,6 +47,16 @@ def sentence(verdict: Verdict) -> str:
                 f"UNKNOWN  {reason} (proven {percent(proven)}, refuted {percent(refuted)} "
                 "of the domain)"
             )
+
+
+def fractions(evidence: Mapping[str, Any]) -> str:
+    """What is proven of the volume of a domain of real numbers, where that was measured."""
+    if evidence.get("kind") != "branch_and_bound":
+        return ""
+    proven, refuted, left = (percent(evidence[kind]) for kind in ("proven", "refuted", "open"))
+    largest = evidence.get("largest_difference")
+    text = f"\n        proven equal on {proven} of the volume, differs on {refuted}, open {left}"
+    return text if largest is None else f"{text}; nowhere further apart than {largest:.3g}"
 
 
 def call_text(inputs: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ from dsl.program import Call, Constant, Expr, Literal, Program, Variable, size
 from dsl.reachable import sample, structured
 from synth.problem import Observations, Problem, observe
 from synth.proposers import proposers
-from verify import sampling
+from verify import branch_and_bound, sampling
 from verify.methods import methods
 
 Report = Callable[[str, Mapping[str, Any]], None]
@@ -120,7 +120,8 @@ def compile_target(
     Never takes much longer than `seconds`; an interrupt ends it early with the best so far.
     """
     started = time.monotonic()
-    search = Search(target, started + seconds, seed, report, started=started)
+    kept = measuring_time(target, seconds)
+    search = Search(target, started + seconds - kept, seed, report, started=started)
     search.observations, search.complete = observed(target, seed, started + 0.25 * seconds)
     if not search.observations or not sum(len(o) for o in search.observations):
         raise DistillError(
@@ -139,7 +140,7 @@ def compile_target(
             _run(search, propose, data or {})
     except KeyboardInterrupt:
         report("interrupted", {})
-    return conclusion(search)
+    return conclusion(search, started + seconds)
 
 
 def search_target(target: Target, **options: Any) -> Iterator[Entry]:
@@ -341,8 +342,29 @@ def _remember(search: Search, example: Counterexample) -> None:
     search.observations = (*search.observations, *observe(search.target, [batch]))
 
 
-def conclusion(search: Search) -> Result:
-    """The result of a search as it stands; verifies the best if nobody has."""
+def measuring_time(target: Target, seconds: float) -> float:
+    """The time kept back to measure how much of a domain of real numbers is proven."""
+    if target.domain.raw_size is not None or not branch_and_bound.applies(target):
+        return 0.0
+    return min(0.3 * seconds, 60.0)
+
+
+def with_fractions(search: Search, entry: Entry, verdict: Verdict, deadline: float) -> Verdict:
+    """The verdict with the proven, refuted and open fractions of the domain's volume, where it is
+    a box of real numbers and the network could be translated."""
+    if isinstance(verdict, Proved) or not measuring_time(search.target, 1.0):
+        return verdict
+    search.report("verify", {"method": branch_and_bound.METHOD})
+    until = max(deadline, time.monotonic() + 1.0)
+    found = branch_and_bound.coverage(entry.program, search.target, until, seed=search.seed)
+    if found is None:
+        return verdict
+    return branch_and_bound.with_coverage(verdict, found, search.target)
+
+
+def conclusion(search: Search, deadline: float = 0.0) -> Result:
+    """The result of a search as it stands; verifies the best if nobody has, and measures how much
+    of it is proven until the deadline."""
     if not search.entries:
         raise DistillError(
             "D301",
@@ -361,6 +383,8 @@ def conclusion(search: Search) -> Result:
             samples=20_000,
         )
         best = replace(best, verdict=verdict or Unknown("not verified"))
+    assert best.verdict is not None
+    best = replace(best, verdict=with_fractions(search, best, best.verdict, deadline))
     assert best.verdict is not None
     return Result(
         search.target,
