@@ -34,7 +34,7 @@ def sentence(verdict: Verdict) -> str:
             share = "" if disagreement is None else f" ({percent(disagreement)} of the inputs)"
             return f"REFUTED  {call_text(example.inputs)}: the program gives " + (
                 f"{example.program_value!r}, the network {example.network_value!r}; "
-                f"{grouped(found)} found{share}"
+                f"{grouped(found)} found{share}{established(verdict)}"
             )
         case Tested(samples, bound, _):
             return (
@@ -46,6 +46,20 @@ def sentence(verdict: Verdict) -> str:
                 f"UNKNOWN  {reason} (proven {percent(proven)}, refuted {percent(refuted)} "
                 "of the domain)"
             )
+
+
+def established(verdict: Verdict) -> str:
+    """What is proven of a program that differs from the network somewhere."""
+    evidence = verdict.evidence
+    within = evidence.get("within")
+    if within is not None and evidence.get("within_open") == 0.0:
+        return f"; at most {within:g} from the network everywhere, proven"
+    if within is not None:
+        share = percent(float(evidence.get("within_proven", 0.0)))
+        return f"; at most {within:g} from the network, proven on {share} of the volume"
+    if evidence.get("proven") is not None:
+        return f"; equal on {percent(float(evidence['proven']))} of the volume, proven"
+    return ""
 
 
 def call_text(inputs: Mapping[str, Any]) -> str:
@@ -85,7 +99,10 @@ def front_lines(front: tuple[Entry, ...], best: Entry) -> list[str]:
         last = body[-1].strip() if len(body) == 1 else f"{count_lines(entry.program)} lines"
         if len(last) > 80:
             last = last[:77] + "..."
-        lines.append(f" {mark} {entry.size:>5}  {100 * (1 - entry.disagreement):>7.2f} %  {last}")
+        agrees = f"{100 * (1 - entry.disagreement):>7.2f} %"
+        if entry.deviation is not None:
+            agrees = f"+- {entry.deviation:<6.3g}"
+        lines.append(f" {mark} {entry.size:>5}  {agrees:>9}  {last}")
     return lines
 
 

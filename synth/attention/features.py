@@ -46,7 +46,9 @@ def call(primitive: str, *args: Expr | float | str) -> Call:
     return Call(primitive, tuple(written))
 
 
-def part(s: Expr, start: Expr | int | None, stop: Expr | int | None, step: int | None = None) -> Expr:
+def part(
+    s: Expr, start: Expr | int | None, stop: Expr | int | None, step: int | None = None
+) -> Expr:
     """`s[start:stop:step]`."""
     ends = [a if a is not None and not isinstance(a, int) else Literal(a) for a in (start, stop)]
     return Call("slice", (s, *ends, Literal(step)))

@@ -114,9 +114,7 @@ class Grid:
     count: int = 0
     evaluated: int = 0
 
-    def column(
-        self, expr: Expr, constants: Mapping[str, Any] | None = None
-    ) -> np.ndarray | None:
+    def column(self, expr: Expr, constants: Mapping[str, Any] | None = None) -> np.ndarray | None:
         """The values of a scalar expression at all places; None where it has none somewhere."""
         self.evaluated += 1
         parts = []

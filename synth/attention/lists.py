@@ -63,7 +63,9 @@ def _ranges(problem: Problem) -> Iterator[Expr]:
     rows = [(key, answer) for key, answer in rows if len(answer) >= 1]
     if not rows or not all(isinstance(x, (int, np.integer)) for _, a in rows for x in a):
         return
-    steps = {int(b) - int(a) for _, answer in rows for a, b in zip(answer, answer[1:], strict=False)}
+    steps = {
+        int(b) - int(a) for _, answer in rows for a, b in zip(answer, answer[1:], strict=False)
+    }
     if len(steps) != 1:
         return
     step = steps.pop()
@@ -95,7 +97,15 @@ def _digits(problem: Problem) -> Iterator[Expr]:
     ]
     if not spans or len(spans) != len(kinds) or len({high for _, high in spans}) != 1:
         return
-    if len({(o.values.shape[1:], *(c.shape[1:] for c in o.inputs.values())) for o in problem.observations}) != 1:
+    if (
+        len(
+            {
+                (o.values.shape[1:], *(c.shape[1:] for c in o.inputs.values()))
+                for o in problem.observations
+            }
+        )
+        != 1
+    ):
         return
     values = np.concatenate([o.values[:_ROWS] for o in problem.observations])
     if values.ndim != 2 or values.dtype.kind not in "iu" or values.min() < 0 or not values.shape[1]:
@@ -130,6 +140,3 @@ def _digits(problem: Problem) -> Iterator[Expr]:
 
 def _free(taken: tuple[str, ...], options: tuple[str, ...]) -> str:
     return next(name for name in options if name not in taken)
-
-
-

@@ -211,9 +211,7 @@ def bank_of(
     return Bank(leaves, goals=goals, capacity=capacity)
 
 
-def expressed(
-    bank: Bank, goal: Goal, deepest: int, deadline: float
-) -> Iterator[tuple[Expr, int]]:
+def expressed(bank: Bank, goal: Goal, deepest: int, deadline: float) -> Iterator[tuple[Expr, int]]:
     """Expressions of the bank that equal the goal on its rows, as it grows."""
     while bank.cost < deepest and time.monotonic() < deadline:
         for found in bank.grow(bank.cost + 1, deadline):
@@ -253,7 +251,9 @@ def decisions(
         return []
     if goal.is_integer:
         leaves = _formulas(bank, "int", [], rows)
-        return smallest_trees(Material(tests, leaves, goal.values[rows].astype(np.int64), ()), deadline)
+        return smallest_trees(
+            Material(tests, leaves, goal.values[rows].astype(np.int64), ()), deadline
+        )
     order = {kind: code for code, kind in enumerate(goal.kinds)}
     copies = [
         f
@@ -294,7 +294,9 @@ def of_several(
         columns.append((len(kinds), codes.reshape(-1).astype(np.int64)))
     wide = int(goal.codes.max()) + 1
     total = len(goal.codes)
-    beam: list[tuple[float, tuple[int, ...], np.ndarray]] = [(math.inf, (), np.zeros(total, np.int64))]
+    beam: list[tuple[float, tuple[int, ...], np.ndarray]] = [
+        (math.inf, (), np.zeros(total, np.int64))
+    ]
     for _ in range(most):
         grown: list[tuple[float, tuple[int, ...], np.ndarray]] = []
         for _, chosen, codes in beam:

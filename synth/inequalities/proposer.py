@@ -131,8 +131,11 @@ def evidence_of(rule: Rule) -> dict[str, Any]:
     from dsl.printer import expression
 
     pinned = [
-        {"test": expression(feature.expr), "constant": str(feature.constant),
-         "interval": list(feature.interval)}
+        {
+            "test": expression(feature.expr),
+            "constant": str(feature.constant),
+            "interval": list(feature.interval),
+        }
         for feature in rule.features
         if feature.interval is not None
     ]

@@ -39,7 +39,12 @@ class Rule:
 
 
 def refined(
-    cells: Cells, library: Library, features: tuple[Feature, ...], most: int, best: float, deadline: float
+    cells: Cells,
+    library: Library,
+    features: tuple[Feature, ...],
+    most: int,
+    best: float,
+    deadline: float,
 ) -> list[Rule]:
     """Rules over features like the given ones, the shortest first; those that begin much longer
     than `best` bits are not followed."""
@@ -78,9 +83,7 @@ def _formulas(cells: Cells, features: tuple[Feature, ...], most: int) -> list[Fo
     return formulas(counts, most)
 
 
-def _improved(
-    cells: Cells, library: Library, rule: Rule, best: float, deadline: float
-) -> Rule:
+def _improved(cells: Cells, library: Library, rule: Rule, best: float, deadline: float) -> Rule:
     """Tests, residues and the formula changed in turn.  A rough test has no constant yet, so the
     first round replaces each test whatever it costs."""
     for number in range(_ROUNDS):
@@ -122,9 +125,7 @@ def _without_idle(rule: Rule) -> Rule:
     }
     formula = rule.formula
     score = None if formula.score is None else substituted(formula.score, names)
-    moved = replace(
-        formula, score=score, result=substituted(formula.result, names), table=table
-    )
+    moved = replace(formula, score=score, result=substituted(formula.result, names), table=table)
     return replace(rule, features=tuple(features), formula=moved)
 
 
@@ -193,9 +194,7 @@ def _promising(
     estimates = np.empty(len(forms))
     for number, order in enumerate(orders):
         running = np.cumsum(change[order.cells], dtype=np.int32)[order.ends - 1]
-        estimates[number] = (
-            MISTAKE_BITS * (base + min(0, int(running.min()))) + forms[number].bits
-        )
+        estimates[number] = MISTAKE_BITS * (base + min(0, int(running.min()))) + forms[number].bits
     chosen = np.argsort(estimates, kind="stable")[:_PROMISING]
     return [(forms[i], orders[i]) for i in chosen]
 
