@@ -32,10 +32,9 @@ def sentence(verdict: Verdict) -> str:
             return f"PROVED  the program equals the network on {proven_domain} ({method})"
         case Refuted(_, example, found, disagreement, evidence):
             share = "" if disagreement is None else f" ({percent(disagreement)} of the inputs)"
-            share += fractions(evidence)
             return f"REFUTED  {call_text(example.inputs)}: the program gives " + (
                 f"{example.program_value!r}, the network {example.network_value!r}; "
-                f"{grouped(found)} found{share}"
+                f"{grouped(found)} found{share}{established(evidence)}"
             )
         case Tested(samples, bound, _):
             return (
@@ -49,14 +48,24 @@ def sentence(verdict: Verdict) -> str:
             )
 
 
-def fractions(evidence: Mapping[str, Any]) -> str:
-    """What is proven of the volume of a domain of real numbers, where that was measured."""
-    if evidence.get("kind") != "branch_and_bound":
-        return ""
-    proven, refuted, left = (percent(evidence[kind]) for kind in ("proven", "refuted", "open"))
-    largest = evidence.get("largest_difference")
-    text = f"\n        proven equal on {proven} of the volume, differs on {refuted}, open {left}"
-    return text if largest is None else f"{text}; nowhere further apart than {largest:.3g}"
+def established(evidence: Mapping[str, Any]) -> str:
+    """What is proven, by volume, of a program that differs from the network somewhere."""
+    lines = []
+    if evidence.get("proven") is not None:
+        line = f"proven equal on {percent(float(evidence['proven']))} of the volume"
+        for kind, text in (("refuted", "differs on"), ("open", "open")):
+            if evidence.get(kind) is not None:
+                line += f", {text} {percent(float(evidence[kind]))}"
+        lines.append(line)
+    within, largest = evidence.get("within"), evidence.get("largest_difference")
+    if within is not None and evidence.get("within_open") == 0.0:
+        lines.append(f"at most {within:g} from the network everywhere, proven")
+    elif within is not None:
+        share = percent(float(evidence.get("within_proven", 0.0)))
+        lines.append(f"at most {within:g} from the network, proven on {share} of the volume")
+    elif largest is not None:
+        lines.append(f"nowhere further apart than {largest:.3g}, proven")
+    return "".join(f"\n        {line}" for line in lines)
 
 
 def call_text(inputs: Mapping[str, Any]) -> str:
@@ -96,7 +105,10 @@ def front_lines(front: tuple[Entry, ...], best: Entry) -> list[str]:
         last = body[-1].strip() if len(body) == 1 else f"{count_lines(entry.program)} lines"
         if len(last) > 80:
             last = last[:77] + "..."
-        lines.append(f" {mark} {entry.size:>5}  {100 * (1 - entry.disagreement):>7.2f} %  {last}")
+        agrees = f"{100 * (1 - entry.disagreement):>7.2f} %"
+        if entry.deviation is not None:
+            agrees = f"+- {entry.deviation:<6.3g}"
+        lines.append(f" {mark} {entry.size:>5}  {agrees:>9}  {last}")
     return lines
 
 

@@ -24,6 +24,7 @@ from dsl.claim import (
     Verdict,
 )
 from dsl.errors import DistillError
+from dsl.evaluate import run_defined
 from dsl.parser import equal_programs, parse
 from dsl.printer import to_python
 from dsl.program import Call, Constant, Expr, Literal, Program, Variable, size
@@ -42,17 +43,23 @@ _SAMPLE = 20_000
 _SHORT = 15
 _ROUNDS = 8
 _EXCEPTIONS = 40
+_VALUES = 64
+"""Halving the error of real values is worth this many bits."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A hypothesis with its size in nodes and how often it disagrees with what was observed."""
+    """A hypothesis with its size in nodes and how often it disagrees with what was observed.
+
+    `deviation`, where the claim is about real values, is the greatest distance that was observed.
+    """
 
     hypothesis: Hypothesis
     size: int
     disagreement: float
     bits: float
     verdict: Verdict | None = None
+    deviation: float | None = None
 
     @property
     def program(self) -> Program:
@@ -222,8 +229,13 @@ def consider(search: Search, hypothesis: Hypothesis) -> None:
         wrong += int((~same).sum())
         total += len(same)
     nodes = size(program)
-    bits = code_length(nodes, wrong, total, _outcomes(search))
-    entry = Entry(hypothesis, nodes, wrong / total, bits)
+    entry = Entry(hypothesis, nodes, wrong / total, 0.0)
+    if search.target.claim.decode.rule == "value":
+        error, deviation = distances(program, search)
+        bits = real_code_length(nodes, error, search.target.claim.decode.tolerance)
+        entry = replace(entry, bits=bits, deviation=deviation)
+    else:
+        entry = replace(entry, bits=code_length(nodes, wrong, total, _outcomes(search)))
     if 0 < wrong <= _EXCEPTIONS and search.complete:
         patched = with_exceptions(search, program)
         if patched is not None:
@@ -238,6 +250,20 @@ def consider(search: Search, hypothesis: Hypothesis) -> None:
         "hypothesis",
         {"entry": entry, "best": best, "tried": search.tried, "front": front(search.entries)},
     )
+
+
+def distances(program: Program, search: Search) -> tuple[float, float]:
+    """How far a program's real values are from those observed: the root mean square, and at
+    most; infinite where it has none."""
+    squares, count, largest = 0.0, 0, 0.0
+    for o in search.observations:
+        ours, defined = run_defined(program, o.inputs)
+        if not defined.all() or ours.shape != o.values.shape or ours.dtype.kind not in "iufb":
+            return math.inf, math.inf
+        off = np.abs(ours.astype(np.float64) - o.values)
+        squares, count = squares + float((off * off).sum()), count + off.size
+        largest = max(largest, float(off.max(initial=0.0)))
+    return math.sqrt(squares / max(count, 1)), largest
 
 
 def with_exceptions(search: Search, program: Program) -> Program | None:
@@ -374,15 +400,7 @@ def conclusion(search: Search, deadline: float = 0.0) -> Result:
         )
     best = best_entry(search.entries)
     if best.verdict is None:
-        verdict = sampling.verify(
-            best.program,
-            search.target,
-            deadline=time.monotonic() + 2,
-            seed=search.seed + 1,
-            evidence={},
-            samples=20_000,
-        )
-        best = replace(best, verdict=verdict or Unknown("not verified"))
+        best = replace(best, verdict=measured(search, best))
     assert best.verdict is not None
     best = replace(best, verdict=with_fractions(search, best, best.verdict, deadline))
     assert best.verdict is not None
@@ -396,6 +414,46 @@ def conclusion(search: Search, deadline: float = 0.0) -> Result:
         _count(search),
         search.complete,
     )
+
+
+def measured(search: Search, entry: Entry) -> Verdict:
+    """The verdict on a program that is known to differ from the network: on what fraction of the
+    domain, and, on boxes, where it is proven equal and within which distance everywhere."""
+    target, program = search.target, entry.program
+    verdict: Verdict = sampling.verify(
+        program,
+        target,
+        deadline=time.monotonic() + 2,
+        seed=search.seed + 1,
+        evidence={},
+        samples=20_000,
+    ) or Unknown("not verified")
+    if entry.deviation is not None and math.isfinite(entry.deviation):
+        bound = rounded_up(1.1 * entry.deviation)
+        decode = replace(target.claim.decode, tolerance=bound)
+        target = replace(target, claim=replace(target.claim, decode=decode))
+        search.report("verify", {"method": "branch_and_bound", "within": bound})
+        found = branch_and_bound.coverage(program, target, search.deadline, seed=search.seed)
+        if found is not None:
+            table = {
+                "within": bound,
+                "within_proven": found.proven,
+                "within_open": found.open,
+                "observed_deviation": entry.deviation,
+            }
+            verdict = replace(verdict, evidence={**verdict.evidence, **table})
+        return verdict
+    search.report("verify", {"method": "branch_and_bound"})
+    found = branch_and_bound.coverage(program, target, search.deadline, seed=search.seed)
+    return verdict if found is None else branch_and_bound.with_coverage(verdict, found)
+
+
+def rounded_up(value: float) -> float:
+    """The least number of two digits that is at least `value`."""
+    if value <= 0:
+        return 1e-300
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(value / step) * step:.1e}")
 
 
 _RANK = {Proved: 0, Tested: 1, Unknown: 2, Refuted: 3}
@@ -413,13 +471,17 @@ def best_entry(entries: list[Entry]) -> Entry:
 
 
 def front(entries: list[Entry]) -> tuple[Entry, ...]:
-    """The entries that no other beats in both size and disagreement, the smallest first."""
-    ordered = sorted(entries, key=lambda e: (e.size, e.disagreement))
+    """The entries that no other beats in both size and disagreement (deviation, where values are
+    real), the smallest first."""
+    ordered = sorted(entries, key=lambda e: (e.size, e.disagreement, e.deviation or 0.0))
     kept: list[Entry] = []
     for entry in ordered:
         refuted = isinstance(entry.verdict, Refuted)
         wrong = max(entry.disagreement, 1e-12) if refuted else entry.disagreement
-        if not kept or wrong < kept[-1].disagreement:
+        closer = (
+            entry.deviation is not None and kept and entry.deviation < (kept[-1].deviation or 0.0)
+        )
+        if not kept or wrong < kept[-1].disagreement or closer:
             kept.append(replace(entry, disagreement=wrong))
     return tuple(kept)
 
@@ -433,6 +495,12 @@ def code_length(nodes: int, wrong: int, total: int, outcomes: int) -> float:
         math.lgamma(total + 1) - math.lgamma(wrong + 1) - math.lgamma(total - wrong + 1)
     ) / math.log(2)
     return 6.0 * nodes + where + wrong * math.log2(max(outcomes, 2)) + math.log2(total + 1)
+
+
+def real_code_length(nodes: int, error: float, tolerance: float) -> float:
+    """Bits of the program and of what it leaves of some values, to within the tolerance."""
+    left = error / tolerance if tolerance > 0 else error * 1e6
+    return 6.0 * nodes + _VALUES * math.log2(max(left, 1.0))
 
 
 def _outcomes(search: Search) -> int:

@@ -15,6 +15,8 @@ PROPOSERS: tuple[tuple[str, str], ...] = (
     ("groups", "synth.groups"),
     ("enumeration", "synth.expressions"),
     ("trees", "synth.trees"),
+    ("decisions", "synth.reals.decisions"),
+    ("formulas", "synth.reals.formulas"),
     ("table", "synth.finite_tables"),
 )
 """(name, module); each module has `propose(problem) -> Iterator[Hypothesis]`, and gives up at once

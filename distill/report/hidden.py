@@ -79,7 +79,6 @@ def hidden_states(account: Account) -> tuple[np.ndarray, list[dict[str, np.ndarr
     if network is None:
         return None
     from dsl.networks import trace
-
     from dsl.program import Assign, Call
 
     recurrent = {
