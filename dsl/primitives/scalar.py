@@ -862,7 +862,7 @@ class IntegerRoot(Primitive):
         return math.isqrt(args[0])
 
     def fails(self, *args: np.ndarray) -> np.ndarray | None:
-        return np.asarray(as_number(args[0]) < 0, bool)
+        return np.less(as_number(args[0]), 0).astype(bool)
 
     def numpy(self, *args: Any) -> Any:
         a = as_number(args[0])
