@@ -139,6 +139,12 @@ def compile_target(
             _run(search, propose, data or {})
     except KeyboardInterrupt:
         report("interrupted", {})
+        if not search.entries:
+            raise
+        return conclusion(search, unverified="interrupted")
+    except MemoryError:
+        report("memory", {})
+        return conclusion(search, unverified="the memory that was given is spent")
     return conclusion(search)
 
 
@@ -341,16 +347,21 @@ def _remember(search: Search, example: Counterexample) -> None:
     search.observations = (*search.observations, *observe(search.target, [batch]))
 
 
-def conclusion(search: Search) -> Result:
-    """The result of a search as it stands; verifies the best if nobody has."""
+def conclusion(search: Search, *, unverified: str = "") -> Result:
+    """The result of a search as it stands; verifies the best if nobody has, unless `unverified`
+    says why there is no time for it."""
     if not search.entries:
         raise DistillError(
             "D301",
-            "no hypothesis was found in the time given",
-            remedy="give more time with --time",
+            f"no hypothesis was found: {unverified}"
+            if unverified
+            else "no hypothesis was found in the time given",
+            remedy="give more time with --time, or more memory with --memory",
             exit_code=3,
         )
     best = best_entry(search.entries)
+    if best.verdict is None and unverified:
+        best = replace(best, verdict=Unknown(unverified))
     if best.verdict is None:
         verdict = sampling.verify(
             best.program,
