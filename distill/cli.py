@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-USAGE, UNDECIDED, INTERRUPTED, INTERNAL = 2, 3, 130, 70
+BROKEN, USAGE, UNDECIDED, INTERRUPTED, INTERNAL = 1, 2, 3, 130, 70
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except MemoryError:
+        print("UNKNOWN  the memory that was given is spent", file=sys.stderr)
+        return UNDECIDED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -103,6 +106,7 @@ def _compile_command(commands: Any) -> None:
     _budget_options(parser)
     parser.add_argument("--jobs", type=int, default=1, help="processes for the heavy loops")
     parser.add_argument("--executor", metavar="ADDRESS", help="a cluster: dask://host:port")
+    parser.add_argument("--memory", metavar="SIZE", help="the most memory: 500M, 4G")
     parser.add_argument(
         "--out", metavar="FOLDER", help="where to write (default: the model's name)"
     )
@@ -146,6 +150,15 @@ def _check_command(commands: Any) -> None:
     parser = _command(commands, "check", "establish certificates again", _check)
     parser.add_argument("paths", nargs="*", default=["."], metavar="PATH")
     parser.add_argument("--time", default="5m", help="for each certificate (default 5m)")
+    parser.add_argument("--memory", metavar="SIZE", help="the most memory: 500M, 4G")
+    parser.add_argument(
+        "--independent", action="store_true", help="by the small checker of verify/checker.py alone"
+    )
+    parser.add_argument(
+        "--output-format",
+        choices=("text", "json", "sarif", "junit", "github"),
+        help="what is printed (default text)",
+    )
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
@@ -193,15 +206,21 @@ def _input_dtype(path: Path) -> str:
 
 
 def _compile(options: argparse.Namespace) -> int:
+    from distill import journal
     from distill.durations import seconds_of
     from distill.progress import opened
 
     seconds = seconds_of(options.time)
-    with opened(quiet=options.quiet, json_events=options.json_events) as progress:
+    _limit_memory(options.memory)
+    folder = Path(options.out or _name_of(Path(options.model)))
+    with (
+        journal.opened(folder) as kept,
+        opened(quiet=options.quiet, json_events=options.json_events) as progress,
+    ):
         progress("started", {"model": options.model, "budget": seconds})
         from distill import api, emit
         from distill.certificate import verdict_table
-        from dsl.claim import Proved, Refuted, Tested
+        from dsl.claim import Proved, Refuted, Tested, Unknown
 
         result = api.compile(
             options.model,
@@ -212,10 +231,11 @@ def _compile(options: argparse.Namespace) -> int:
             jobs=options.jobs,
             executor=options.executor,
             report=progress,
+            journal=kept,
             **_given(options),
         )
-    folder = Path(options.out or _name_of(Path(options.model)))
-    written = result.save(folder)
+        written = result.save(folder)
+        kept.finish()
     if options.json:
         table = {
             "verdict": verdict_table(result.verdict),
@@ -231,12 +251,27 @@ def _compile(options: argparse.Namespace) -> int:
         print(result.source[result.source.index("def ") :] if options.quiet else result.source)
         print(emit.sentence(result.verdict))
         print("wrote   " + "  ".join(str(path) for path in written))
+    if kept.interrupted:
+        return INTERRUPTED
     match result.verdict:
-        case Proved() | Tested():
+        case Proved():
             return 0
         case Refuted():
+            return BROKEN
+        case Tested() | Unknown():
             return UNDECIDED
-    return UNDECIDED
+
+
+def _limit_memory(text: str | None) -> None:
+    """Lets allocations beyond a size fail, so that the run ends with what it has."""
+    if not text:
+        return
+    import resource
+
+    from distill.durations import bytes_of
+
+    size = bytes_of(text)
+    resource.setrlimit(resource.RLIMIT_DATA, (size, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def _name_of(path: Path) -> str:
@@ -244,38 +279,22 @@ def _name_of(path: Path) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from distill.certificate import verdict_table
-    from distill.checking import check
     from distill.durations import seconds_of
 
+    seconds = seconds_of(options.time)
+    paths = _found(options.paths)
+    _limit_memory(options.memory)
+    from distill.checking import check
+    from distill.findings import exit_code, written
+
     started = time.monotonic()
-    findings = [check(path, seconds=seconds_of(options.time)) for path in _found(options.paths)]
-    if options.json:
-        rows = [
-            {
-                "path": str(f.path),
-                "state": f.state,
-                "verdict": None if f.verdict is None else verdict_table(f.verdict),
-                "error": None if f.error is None else f.error.code,
-            }
-            for f in findings
-        ]
-        print(json.dumps(rows))
+    findings = [check(path, seconds=seconds, independent=options.independent) for path in paths]
     for finding in findings:
         if finding.error is not None:
             print(finding.error, file=sys.stderr)
-    counts = {s: sum(f.state == s for f in findings) for s in ("holds", "broken", "stale")}
-    unknown = len(findings) - sum(counts.values())
-    if not options.json:
-        print(
-            f"checked {len(findings)} certificate{'s' * (len(findings) != 1)}: "
-            f"{counts['holds']} hold, {counts['broken']} broken, {counts['stale']} stale, "
-            f"{unknown} unknown   ({time.monotonic() - started:.1f}s)"
-        )
-    if counts["broken"]:
-        return 1
-    codes = [f.error.exit_code for f in findings if f.error is not None]
-    return max(codes, default=0)
+    form = options.output_format or ("json" if options.json else "text")
+    print(written(findings, form, time.monotonic() - started))
+    return exit_code(findings)
 
 
 def _found(paths: Sequence[str]) -> list[Path]:

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from distill.certificate import SCHEMA, plain, sealed, verdict_table, write_text
-from distill.fingerprints import tensors
+from distill.fingerprints import fingerprint, tensors
 from distill.pipeline import Entry, Result
 from distill.task import Task
 from dsl.claim import Proved, Refuted, Tested, Unknown, Verdict
+from dsl.errors import DistillError
+from dsl.parser import equal_programs, parse
 from dsl.printer import body_lines, count_lines, to_python
 
 _LARGEST_EVIDENCE = 200_000
@@ -151,16 +153,33 @@ def search_table(result: Result) -> dict[str, Any]:
     }
 
 
+def _claimed(result: Result, task: Task) -> dict[str, Any]:
+    """The task's table with the tolerance that was in force, which may have been chosen by the
+    size of the outputs."""
+    table = {**dict(task.table), "model": task.model.name}
+    decode = result.target.claim.decode
+    return {**table, "tolerance": decode.tolerance} if decode.rule == "value" else table
+
+
 def save(result: Result, task: Task, folder: Path) -> tuple[Path, ...]:
     """Writes the files into a folder, each whole or not at all; the certificate comes last."""
+    if fingerprint(task.folder, task.model) != result.target.fingerprint:
+        raise DistillError(
+            "D138",
+            f"{task.model.name} changed while it was compiled: the verdict is of what was read",
+            place=str(task.model),
+            remedy="run distill compile again",
+            exit_code=5,
+        )
     text = program_text(result)
+    assert equal_programs(parse(text), result.program), "the text is that of another program"
     program, certificate = folder / "program.py", folder / "certificate.json"
     write_text(program, text)
     write_text(folder / "summary.txt", summary(result))
     content = {
         "schema": SCHEMA,
         "tool": "distill 0.1.0",
-        "task": {**dict(task.table), "model": task.model.name},
+        "task": _claimed(result, task),
         "model": {
             "folder": os.path.relpath(task.folder.resolve(), folder.resolve()),
             "fingerprint": result.target.fingerprint,

@@ -154,6 +154,12 @@ def compile_target(
                 _except(search)
     except KeyboardInterrupt:
         report("interrupted", {})
+        if not search.entries:
+            raise
+        return conclusion(search, unverified="interrupted")
+    except MemoryError:
+        report("memory", {})
+        return conclusion(search, unverified="the memory that was given is spent")
     return conclusion(search, started + seconds)
 
 
@@ -366,24 +372,29 @@ def with_fractions(search: Search, entry: Entry, verdict: Verdict, deadline: flo
     return branch_and_bound.with_coverage(verdict, found, search.target)
 
 
-def conclusion(search: Search, deadline: float = 0.0) -> Result:
+def conclusion(search: Search, deadline: float = 0.0, *, unverified: str = "") -> Result:
     """The result of a search as it stands; verifies the best if nobody has, and measures how much
-    of it is proven until the deadline."""
+    of it is proven until the deadline, unless `unverified` says why there is no time for it."""
     if not search.entries:
         raise DistillError(
             "D301",
-            "no hypothesis was found in the time given",
-            remedy="give more time with --time",
+            f"no hypothesis was found: {unverified}"
+            if unverified
+            else "no hypothesis was found in the time given",
+            remedy="give more time with --time, or more memory with --memory",
             exit_code=3,
         )
     best = best_entry(search.entries)
     exceptions = search.exceptions
     if exceptions is not None and best.program != exceptions.program:
         exceptions = None
+    if best.verdict is None and unverified:
+        best = replace(best, verdict=Unknown(unverified))
     if best.verdict is None:
         best = replace(best, verdict=measured(search, best, deadline))
     assert best.verdict is not None
-    best = replace(best, verdict=with_fractions(search, best, best.verdict, deadline))
+    if not unverified:
+        best = replace(best, verdict=with_fractions(search, best, best.verdict, deadline))
     assert best.verdict is not None
     return Result(
         search.target,

@@ -18,7 +18,7 @@ from dsl.claim import Claim, Decode, Proved, Refuted, Target, Verdict
 from dsl.domain import Domain
 from dsl.parser import parse, parse_expression
 from dsl.printer import to_python
-from dsl.program import Call, Expr, Literal, Program, Variable
+from dsl.program import Call, Expr, Literal, Program, Variable, size
 from tests.programs import Failed, Generator, python_function, same, seeded
 
 Verify = Callable[..., Verdict | None]
@@ -125,7 +125,7 @@ def random_program(seed: int, *, depth: int = 4) -> tuple[Program, Domain]:
             values = {repr(value) for value in values_of(program, domain)}
         except Failed:
             continue
-        if len(values) > 1:
+        if len(values) > 1 and size(program) >= 6:
             return program, domain
     raise AssertionError(f"no program for seed {seed}")
 

@@ -38,8 +38,17 @@ def bank() -> list[Case]:
         *(random_claim(seed) for seed in range(16)),
         *(exploit(seed) for seed in range(24)),
         company(),
+        last(),
         trigger(0),
     ]
+
+
+def last() -> Case:
+    """A claim that is false on the very last input only."""
+    program, domain = random_program(4)
+    values = values_of(program, domain)
+    values[-1] = next(value for value in values if value != values[-1])
+    return Case("last", network_of(values, domain), program)
 
 
 def company() -> Case:

@@ -68,9 +68,7 @@ def random_graph(seed: int, name: str, inputs: int = 3, noise: float = 0.0) -> t
     return b.graph(), both
 
 
-def random_boxes(
-    seed: int, count: int, inputs: int, width: float
-) -> tuple[np.ndarray, np.ndarray]:
+def random_boxes(seed: int, count: int, inputs: int, width: float) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     centre = rng.uniform(-1.5, 1.5, (count, inputs))
     half = width * rng.random((count, inputs)) / 2
