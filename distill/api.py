@@ -11,6 +11,7 @@ from typing import Any
 from distill import emit, pipeline, project
 from distill.durations import seconds_of
 from distill.journal import Journal, key_of
+from distill.oracle import input_dtype
 from distill.task import Task, from_table, read
 from distill.task import target as target_of
 from dsl.claim import Counterexample, Hypothesis, Target, Verdict
@@ -44,12 +45,14 @@ class Model:
             )
         folder, name = (self.path, "") if self.path.is_dir() else (self.path.parent, self.path.name)
         output = {k: options[k] for k in ("positions", "decode", "tie") if options.get(k)}
+        output.setdefault("decode", "argmax")
         table: dict[str, Any] = {"name": self.path.stem, "domain": str(domain), "output": output}
         if name:
             table["model"] = name
         if options.get("pack"):
             table["pack"] = options["pack"]
         table["input"] = {k: options[k] for k in ("dtype", "shape") if options.get(k)}
+        table["input"].setdefault("dtype", input_dtype(self.path))
         return from_table(table, folder)
 
 

@@ -188,21 +188,7 @@ def _budget_options(parser: argparse.ArgumentParser) -> None:
 
 def _given(options: argparse.Namespace) -> dict[str, str]:
     names = ("pack", "positions", "decode", "dtype", "shape")
-    given = {name: getattr(options, name) for name in names if getattr(options, name, None)}
-    if options.domain and "decode" not in given:
-        given["decode"] = "argmax"
-    if options.domain and "dtype" not in given:
-        given["dtype"] = _input_dtype(Path(options.model))
-    return given
-
-
-def _input_dtype(path: Path) -> str:
-    """The dtype of a model's first input; float32 where it cannot be seen."""
-    if path.suffix != ".pt2" or not path.is_file():
-        return "float32"
-    from distill import oracle
-
-    return oracle.input_dtype(path)
+    return {name: getattr(options, name) for name in names if getattr(options, name, None)}
 
 
 def _compile(options: argparse.Namespace) -> int:
@@ -369,6 +355,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _init(options: argparse.Namespace) -> int:
     from distill.certificate import write_text
+    from distill.oracle import input_dtype
     from dsl.domain import Domain
     from dsl.errors import DistillError
 
@@ -380,7 +367,7 @@ def _init(options: argparse.Namespace) -> int:
         raise DistillError("D132", f"{path} exists already", place=str(path))
     domain = options.domain or "a: int[0..9], b: int[0..9]"
     Domain(domain)
-    dtype = _input_dtype(model)
+    dtype = input_dtype(model)
     write_text(
         path,
         f'name = "{model.stem}"\nmodel = "{model.name}"\ndomain = {json.dumps(domain)}\n\n'
