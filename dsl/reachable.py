@@ -174,7 +174,7 @@ def _arranged(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     count, length = rows.shape
     how = rng.integers(0, 6, count)
     for row in range(count):
-        line = rows[row]
+        line: np.ndarray = rows[row]
         match int(how[row]):
             case 0 | 1:
                 half = line[: (length + 1) // 2]
@@ -184,7 +184,7 @@ def _arranged(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             case 3:
                 result[row] = np.resize(line[: int(rng.integers(1, 4))], length)
             case _:
-                few = line[: int(rng.integers(1, 4))]
+                few: np.ndarray = line[: int(rng.integers(1, 4))]
                 result[row] = few[rng.integers(0, len(few), length)]
         for _ in range(int(rng.integers(0, 3))):
             result[row, int(rng.integers(length))] = line[int(rng.integers(length))]
