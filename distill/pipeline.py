@@ -188,7 +188,8 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
     per_row = max(longest, 1)
     count = max(512, min(_SAMPLE, COMPLETE_ENTRIES // (4 * per_row)))
     result: list[Observations] = []
-    for share in (512, count - 512):
+    costly = target.claim.closed_loop or target.claim.feedback is not None
+    for share in (192, 320) if costly else (512, count - 512):
         if share <= 0 or (result and time.monotonic() > deadline):
             continue
         batches = sample(target, share, rng)
