@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 from dsl.errors import DistillError
 
@@ -31,7 +31,7 @@ class Journal:
 
     folder: Path
     key: str = ""
-    file: TextIO | None = None
+    file: IO[str] | None = None
     earlier: tuple[Mapping[str, Any], ...] = ()
     best: Any = None
     known: set[str] = field(default_factory=set)

@@ -192,10 +192,10 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
     for share in (192, 320) if costly else (512, count - 512):
         if share <= 0 or (result and time.monotonic() > deadline):
             continue
-        batches = sample(target, share, rng)
+        drawn = sample(target, share, rng)
         if not target.claim.closed_loop and target.claim.feedback is None:
-            batches += structured(domain, share // 4, rng)
-        for batch in batches:
+            drawn += structured(domain, share // 4, rng)
+        for batch in drawn:
             result += observe(target, [batch])
             if time.monotonic() > deadline:
                 break

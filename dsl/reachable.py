@@ -165,9 +165,9 @@ def structured(domain: Domain, count: int, rng: np.random.Generator) -> list[dic
 def _arranged(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     result = rows.copy()
     count, length = rows.shape
-    how = rng.integers(0, 6, count)
+    how = rng.integers(0, 6, (count,))
     for row in range(count):
-        line: np.ndarray = rows[row]
+        line = rows[row]
         match int(how[row]):
             case 0 | 1:
                 half = line[: (length + 1) // 2]

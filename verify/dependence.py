@@ -265,7 +265,8 @@ def _margins(
     cells: np.ndarray,
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """For each choice, by how much the program's answer is ahead of all others, at least."""
-    from dsl.networks import Box, bounds
+    from dsl.networks import bounds
+    from dsl.primitives.tensor.base import Box
 
     low = np.repeat(table.packed.min(0)[None], len(cells), axis=0)
     high = np.repeat(table.packed.max(0)[None], len(cells), axis=0)

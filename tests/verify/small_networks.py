@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from dsl import networks
@@ -18,7 +20,7 @@ def layers(
     """A network of dense layers with float32 weights."""
     rng = np.random.default_rng(seed)
     body, constants, last = [], [], "x"
-    for number, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         weight = (rng.normal(size=(fan_out, fan_in)) * scale / np.sqrt(fan_in)).astype(np.float32)
         bias = (rng.normal(size=fan_out) * 0.3 * scale).astype(np.float32)
         constants += [(f"w{number}", weight), (f"b{number}", bias)]
