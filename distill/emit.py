@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -55,10 +56,10 @@ def established(verdict: Verdict) -> str:
     if within is not None and evidence.get("within_open") == 0.0:
         return f"; at most {within:g} from the network everywhere, proven"
     if within is not None:
-        share = percent(float(evidence.get("within_proven", 0.0)))
+        share = covered(float(evidence.get("within_proven", 0.0)))
         return f"; at most {within:g} from the network, proven on {share} of the volume"
     if evidence.get("proven") is not None:
-        return f"; equal on {percent(float(evidence['proven']))} of the volume, proven"
+        return f"; equal on {covered(float(evidence['proven']))} of the volume, proven"
     return ""
 
 
@@ -69,6 +70,11 @@ def call_text(inputs: Mapping[str, Any]) -> str:
 
 def grouped(number: int) -> str:
     return f"{number:,}".replace(",", " ")
+
+
+def covered(share: float) -> str:
+    """A proven share, rounded down."""
+    return f"{math.floor(1e4 * share) / 100:g} %"
 
 
 def percent(share: float) -> str:

@@ -15,7 +15,9 @@ PROPOSERS: tuple[tuple[str, str], ...] = (
     ("groups", "synth.groups"),
     ("enumeration", "synth.expressions"),
     ("trees", "synth.trees"),
+    ("affine", "synth.reals.affine"),
     ("decisions", "synth.reals.decisions"),
+    ("lattices", "synth.reals.lattices"),
     ("formulas", "synth.reals.formulas"),
     ("table", "synth.finite_tables"),
 )

@@ -12,6 +12,8 @@ from dsl.program import Program
 METHODS: tuple[tuple[str, str], ...] = (
     ("enumeration", "verify.enumeration"),
     ("lengths", "verify.lengths"),
+    ("affine", "verify.affine"),
+    ("branch_and_bound", "verify.branch_and_bound"),
 )
 """(name, module); each module has `verify`, which answers None where it does not apply."""
 
