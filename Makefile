@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 BENCHMARKS ?= ../shared/benchmarks
 READY := $(VENV)/.ready
 
-.PHONY: help demo test bench acceptance lint golden examples clean
+.PHONY: help demo test bench acceptance lint golden docs docs-test examples clean
 
 help:
 	@echo "make demo        distil a network that ships in examples/, with proof"
@@ -13,6 +13,8 @@ help:
 	@echo "make bench       the benchmark suites under BENCHMARKS=$(BENCHMARKS)"
 	@echo "make acceptance  loads every network under BENCHMARKS"
 	@echo "make golden      rewrites the expected programs in tests/golden"
+	@echo "make docs        the documentation site, into build/docs"
+	@echo "make docs-test   runs every command and code block of the documentation"
 	@echo "make examples    trains the networks in examples/ again"
 
 $(READY): pyproject.toml constraints.txt
@@ -45,6 +47,15 @@ acceptance: $(READY)
 	@if [ -d "$(BENCHMARKS)" ]; then \
 	  $(BIN)/python -m benchmarks.acceptance $(BENCHMARKS); \
 	else echo "skipped: there is no folder $(BENCHMARKS); set BENCHMARKS=..."; fi
+
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]" -c constraints.txt
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q docs build/docs
+	@echo "wrote   build/docs/index.html"
+
+docs-test: $(READY)
+	$(BIN)/python -m pytest tests/docs --slow-docs
 
 examples: $(READY)
 	$(BIN)/python examples/train.py

@@ -1,10 +1,11 @@
-"""`python -m benchmarks suite PATH --time SECONDS --jobs N --json OUT`."""
+"""`python -m benchmarks suite PATH ...`, `labelling ...` or `compression TABLE.npy ...`."""
 
+import importlib
 import sys
 
-from benchmarks.suite import main
+_NAMES = ("suite", "labelling", "compression")
 
-if len(sys.argv) < 2 or sys.argv[1] != "suite":
+if len(sys.argv) < 2 or sys.argv[1] not in _NAMES:
     print(__doc__)
     sys.exit(2)
-sys.exit(main(sys.argv[2:]))
+sys.exit(importlib.import_module(f"benchmarks.{sys.argv[1]}").main(sys.argv[2:]))

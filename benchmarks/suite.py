@@ -170,7 +170,9 @@ def agreement_of(program: Any, target: Any) -> tuple[float, int]:
         batches, forcing = domain.batches(), False
     else:
         rng = np.random.default_rng(20_260_101)
-        batches = (b for _ in range(_SAMPLES // 5000) for b in sample(target, 5000, rng))
+        costly = target.claim.closed_loop or target.claim.feedback is not None
+        chunk = 250 if costly else 5000
+        batches = (b for _ in range(_SAMPLES // chunk) for b in sample(target, chunk, rng))
         forcing = target.claim.feedback is not None and is_causal(target, rng)
     for batch in batches:
         same = matching(program, target, batch, forcing)

@@ -10,6 +10,8 @@ from typing import Any
 
 from distill import emit, pipeline, project
 from distill.durations import seconds_of
+from distill.journal import Journal, key_of
+from distill.oracle import input_dtype
 from distill.task import Task, from_table, read
 from distill.task import target as target_of
 from dsl.claim import Counterexample, Hypothesis, Target, Verdict
@@ -43,12 +45,14 @@ class Model:
             )
         folder, name = (self.path, "") if self.path.is_dir() else (self.path.parent, self.path.name)
         output = {k: options[k] for k in ("positions", "decode", "tie") if options.get(k)}
+        output.setdefault("decode", "argmax")
         table: dict[str, Any] = {"name": self.path.stem, "domain": str(domain), "output": output}
         if name:
             table["model"] = name
         if options.get("pack"):
             table["pack"] = options["pack"]
         table["input"] = {k: options[k] for k in ("dtype", "shape") if options.get(k)}
+        table["input"].setdefault("dtype", input_dtype(self.path))
         return from_table(table, folder)
 
 
@@ -182,9 +186,13 @@ def compile(  # the name that users expect
     jobs: int = 1,
     executor: Any = None,
     report: pipeline.Report = lambda phase, figures: None,
+    journal: Journal | None = None,
     **options: str,
 ) -> Result:
     """The shortest program found that equals the network on the domain, with a verdict.
+
+    A `journal` (see `distill.journal`) keeps the best so far on disk, and starts the run with what
+    an earlier one of the same claim left.
 
     `jobs` processes share the heavy loops, or those of `executor`: a `concurrent.futures.Executor`
     or the text `dask://host:port`.  The result does not depend on them.
@@ -196,6 +204,10 @@ def compile(  # the name that users expect
     if start_from is not None:
         path = Path(start_from)
         given = (Hypothesis(parse(path.read_text(encoding="utf-8"), path.name), "given"),)
+    if journal is not None:
+        journal.begin(key_of(found, seed))
+        given += journal.hypotheses()
+        report = _both(report, journal)
     with workers(task, found, jobs=jobs, executor=executor, report=report) as pool:
         inner = pipeline.compile_target(
             replace(found, workers=pool),
@@ -205,6 +217,14 @@ def compile(  # the name that users expect
             report=report,
         )
     return Result(replace(inner, target=found), task)
+
+
+def _both(one: pipeline.Report, other: pipeline.Report) -> pipeline.Report:
+    def report(phase: str, figures: Mapping[str, Any]) -> None:
+        one(phase, figures)
+        other(phase, figures)
+
+    return report
 
 
 def search(model: Any, domain: Domain | str | None = None, **options: Any) -> Iterator[Any]:

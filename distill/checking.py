@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,11 +13,11 @@ from distill.certificate import Certificate, read
 from distill.fingerprints import fingerprint, tensors
 from distill.task import Task, from_table
 from distill.task import target as target_of
-from dsl.claim import Proved, Refuted, Target, Unknown, Verdict
+from dsl.claim import Counterexample, Proved, Refuted, Target, Unknown, Verdict
 from dsl.errors import DistillError, Place
 from dsl.parser import parse
 from dsl.program import Program
-from verify import sampling
+from verify import checker, sampling
 from verify.methods import methods
 
 State = Literal["holds", "broken", "stale", "unknown"]
@@ -37,8 +38,12 @@ class Finding:
             raise self.error
 
 
-def check(path: str | Path, *, seconds: float = 300.0) -> Finding:
-    """Establishes the claim of a certificate again, from the model and the program's text."""
+def check(path: str | Path, *, seconds: float = 300.0, independent: bool = False) -> Finding:
+    """Establishes the claim of a certificate again, from the model and the program's text.
+
+    `independent`: by the small checker of verify.checker, which shares neither parser, evaluator
+    nor method with the compiler.
+    """
     started = time.monotonic()
     path = Path(path)
     if path.is_dir():
@@ -49,19 +54,58 @@ def check(path: str | Path, *, seconds: float = 300.0) -> Finding:
         task = _task(certificate)
     except DistillError as unread:
         return Finding(path, "stale", None, unread, time.monotonic() - started)
+    try:
+        return _established(certificate, program, text, task, started, seconds, independent)
+    except DistillError as unreadable:
+        return Finding(path, "unknown", None, unreadable, time.monotonic() - started)
+
+
+def _established(
+    certificate: Certificate,
+    program: Program,
+    text: str,
+    task: Task,
+    started: float,
+    seconds: float,
+    independent: bool,
+) -> Finding:
     changed = _changed(certificate, task)
     if hashlib.sha256(text.encode()).hexdigest() != certificate.content["program"]["sha256"]:
         changed = [*changed, f"text of {certificate.program_path.name}"]
     target = target_of(task)
-    verdict = verdict_of(
-        program,
-        target,
-        str(certificate.content["verdict"].get("method", "")),
-        time.monotonic() + seconds,
-        certificate.content["verdict"].get("evidence", {}),
-    )
+    recorded, deadline = certificate.content["verdict"], time.monotonic() + seconds
+    evidence, method = recorded.get("evidence", {}), str(recorded.get("method", ""))
+    if independent:
+        verdict = rechecked(text, target, recorded, deadline)
+    else:
+        verdict = verdict_of(program, target, method, deadline, evidence)
     state, error = _judged(certificate, verdict, changed)
-    return Finding(path, state, verdict, error, time.monotonic() - started)
+    return Finding(certificate.path, state, verdict, error, time.monotonic() - started)
+
+
+def rechecked(text: str, target: Target, recorded: Mapping[str, Any], deadline: float) -> Verdict:
+    """The verdict of the small checker on recorded evidence."""
+    evidence = recorded.get("evidence", {})
+    try:
+        outcome = checker.recheck(text, target, evidence, deadline=deadline)
+    except checker.Refused as refusal:
+        return Unknown(f"the independent checker refuses: {refusal}")
+    if outcome.state == "broken" and outcome.counterexample is not None:
+        inputs, ours, theirs = outcome.counterexample
+        ours = None if ours is checker.NoValue else ours
+        example = Counterexample(dict(inputs), ours, theirs)
+        share = outcome.wrong / outcome.inputs
+        return Refuted("independent", example, outcome.wrong, share)
+    if outcome.state != "holds":
+        return Unknown(outcome.reason)
+    if recorded.get("kind") != "PROVED":
+        return Unknown("nothing was proved that could be established again")
+    return Proved(
+        str(recorded.get("method", "")),
+        str(recorded.get("proven_domain", "")),
+        str(recorded.get("arithmetic", "")),
+        {"kind": evidence.get("kind"), "inputs": outcome.inputs, "digest": outcome.digest},
+    )
 
 
 def _program(certificate: Certificate) -> tuple[Program, str]:
@@ -133,7 +177,7 @@ def _judged(
         total = len(certificate.content["model"].get("tensors", {}))
         notes = (f"changed since the certificate: {listed} ({len(changed)} of {total} parts)",)
     match verdict:
-        case Refuted(_, example, found, share, _) if recorded.get("kind") != "REFUTED":
+        case Refuted(_, example, found, share, _):
             inputs = ", ".join(f"{k}={v!r}" for k, v in example.inputs.items())
             part = "" if share is None else f"; {100 * share:.3g} % of the domain"
             error = DistillError(
@@ -164,20 +208,21 @@ def _judged(
             )
         case Proved():
             return "holds", None
+    reason = verdict.reason if isinstance(verdict, Unknown) else "only tested"
     if recorded.get("kind") == "PROVED":
-        reason = verdict.reason if isinstance(verdict, Unknown) else "only tested"
-        return "unknown", DistillError(
-            "D202",
-            f"the claim could not be established again: {reason}",
-            place=str(certificate.path),
-            notes=notes,
-            exit_code=3,
-        )
-    return "holds", None
+        finding = f"the claim could not be established again: {reason}"
+    else:
+        finding = f"nothing is proved of this program: {reason}"
+    return "unknown", DistillError(
+        "D202", finding, place=str(certificate.path), notes=notes, exit_code=3
+    )
 
 
 def _differs(recorded: dict[str, Any], verdict: Proved) -> bool:
-    """Do the network's own values differ from those that were enumerated?"""
+    """Is another domain proved, or do the network's own values differ from those that were
+    enumerated?"""
+    if recorded.get("kind") == "PROVED" and recorded.get("proven_domain") != verdict.proven_domain:
+        return True
     before = recorded.get("evidence", {}).get("digest")
     now = verdict.evidence.get("digest")
     return before is not None and now is not None and before != now

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-USAGE, UNDECIDED, INTERRUPTED, INTERNAL = 2, 3, 130, 70
+BROKEN, USAGE, UNDECIDED, INTERRUPTED, INTERNAL = 1, 2, 3, 130, 70
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except MemoryError:
+        print("UNKNOWN  the memory that was given is spent", file=sys.stderr)
+        return UNDECIDED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -77,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     report = _command(commands, "report", "write report.html for a certificate", _report)
     report.add_argument("certificate", metavar="CERTIFICATE")
     report.add_argument("--out", metavar="FILE", help="default: report.html beside it")
+    _verify_command(commands)
     explain = _command(commands, "explain", "what an error code or a certificate says", _explain)
     explain.add_argument("subject", metavar="CODE|CERTIFICATE")
     init = _command(commands, "init", "write a task.toml beside a model", _init)
@@ -102,6 +106,7 @@ def _compile_command(commands: Any) -> None:
     _budget_options(parser)
     parser.add_argument("--jobs", type=int, default=1, help="processes for the heavy loops")
     parser.add_argument("--executor", metavar="ADDRESS", help="a cluster: dask://host:port")
+    parser.add_argument("--memory", metavar="SIZE", help="the most memory: 500M, 4G")
     parser.add_argument(
         "--out", metavar="FOLDER", help="where to write (default: the model's name)"
     )
@@ -115,10 +120,45 @@ def _diff_command(commands: Any) -> None:
     _time_options(parser)
 
 
+def _verify_command(commands: Any) -> None:
+    parser = _command(commands, "verify", "decide VNN-LIB properties of a network", _verify)
+    parser.add_argument("model", metavar="MODEL", help="model.onnx or model.pt2, or its folder")
+    parser.add_argument("properties", nargs="+", metavar="PROPERTY.vnnlib")
+    parser.add_argument("--time", default="5m", help="for each property (default 5m)")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from distill import properties
+    from distill.durations import seconds_of
+
+    seconds = seconds_of(options.time)
+    codes = []
+    rows = []
+    for name in options.properties:
+        (decision,) = properties.decisions(options.model, [name], seconds=seconds)
+        codes.append(properties.EXIT_CODES[decision.answer])
+        rows.append(properties.table(name, decision))
+        if not options.json:
+            print(properties.line(name, decision), flush=True)
+    if options.json:
+        print(json.dumps(rows))
+    return 1 if 1 in codes else max(codes)
+
+
 def _check_command(commands: Any) -> None:
     parser = _command(commands, "check", "establish certificates again", _check)
     parser.add_argument("paths", nargs="*", default=["."], metavar="PATH")
     parser.add_argument("--time", default="5m", help="for each certificate (default 5m)")
+    parser.add_argument("--memory", metavar="SIZE", help="the most memory: 500M, 4G")
+    parser.add_argument(
+        "--independent", action="store_true", help="by the small checker of verify/checker.py alone"
+    )
+    parser.add_argument(
+        "--output-format",
+        choices=("text", "json", "sarif", "junit", "github"),
+        help="what is printed (default text)",
+    )
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
@@ -148,33 +188,25 @@ def _budget_options(parser: argparse.ArgumentParser) -> None:
 
 def _given(options: argparse.Namespace) -> dict[str, str]:
     names = ("pack", "positions", "decode", "dtype", "shape")
-    given = {name: getattr(options, name) for name in names if getattr(options, name, None)}
-    if options.domain and "decode" not in given:
-        given["decode"] = "argmax"
-    if options.domain and "dtype" not in given:
-        given["dtype"] = _input_dtype(Path(options.model))
-    return given
-
-
-def _input_dtype(path: Path) -> str:
-    """The dtype of a model's first input; float32 where it cannot be seen."""
-    if path.suffix != ".pt2" or not path.is_file():
-        return "float32"
-    from distill import oracle
-
-    return oracle.input_dtype(path)
+    return {name: getattr(options, name) for name in names if getattr(options, name, None)}
 
 
 def _compile(options: argparse.Namespace) -> int:
+    from distill import journal
     from distill.durations import seconds_of
     from distill.progress import opened
 
     seconds = seconds_of(options.time)
-    with opened(quiet=options.quiet, json_events=options.json_events) as progress:
+    _limit_memory(options.memory)
+    folder = Path(options.out or _name_of(Path(options.model)))
+    with (
+        journal.opened(folder) as kept,
+        opened(quiet=options.quiet, json_events=options.json_events) as progress,
+    ):
         progress("started", {"model": options.model, "budget": seconds})
         from distill import api, emit
         from distill.certificate import verdict_table
-        from dsl.claim import Proved, Refuted, Tested
+        from dsl.claim import Proved, Refuted, Tested, Unknown
 
         result = api.compile(
             options.model,
@@ -185,10 +217,11 @@ def _compile(options: argparse.Namespace) -> int:
             jobs=options.jobs,
             executor=options.executor,
             report=progress,
+            journal=kept,
             **_given(options),
         )
-    folder = Path(options.out or _name_of(Path(options.model)))
-    written = result.save(folder)
+        written = result.save(folder)
+        kept.finish()
     if options.json:
         table = {
             "verdict": verdict_table(result.verdict),
@@ -204,12 +237,27 @@ def _compile(options: argparse.Namespace) -> int:
         print(result.source[result.source.index("def ") :] if options.quiet else result.source)
         print(emit.sentence(result.verdict))
         print("wrote   " + "  ".join(str(path) for path in written))
+    if kept.interrupted:
+        return INTERRUPTED
     match result.verdict:
-        case Proved() | Tested():
+        case Proved():
             return 0
         case Refuted():
+            return BROKEN
+        case Tested() | Unknown():
             return UNDECIDED
-    return UNDECIDED
+
+
+def _limit_memory(text: str | None) -> None:
+    """Lets allocations beyond a size fail, so that the run ends with what it has."""
+    if not text:
+        return
+    import resource
+
+    from distill.durations import bytes_of
+
+    size = bytes_of(text)
+    resource.setrlimit(resource.RLIMIT_DATA, (size, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def _name_of(path: Path) -> str:
@@ -217,38 +265,22 @@ def _name_of(path: Path) -> str:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from distill.certificate import verdict_table
-    from distill.checking import check
     from distill.durations import seconds_of
 
+    seconds = seconds_of(options.time)
+    paths = _found(options.paths)
+    _limit_memory(options.memory)
+    from distill.checking import check
+    from distill.findings import exit_code, written
+
     started = time.monotonic()
-    findings = [check(path, seconds=seconds_of(options.time)) for path in _found(options.paths)]
-    if options.json:
-        rows = [
-            {
-                "path": str(f.path),
-                "state": f.state,
-                "verdict": None if f.verdict is None else verdict_table(f.verdict),
-                "error": None if f.error is None else f.error.code,
-            }
-            for f in findings
-        ]
-        print(json.dumps(rows))
+    findings = [check(path, seconds=seconds, independent=options.independent) for path in paths]
     for finding in findings:
         if finding.error is not None:
             print(finding.error, file=sys.stderr)
-    counts = {s: sum(f.state == s for f in findings) for s in ("holds", "broken", "stale")}
-    unknown = len(findings) - sum(counts.values())
-    if not options.json:
-        print(
-            f"checked {len(findings)} certificate{'s' * (len(findings) != 1)}: "
-            f"{counts['holds']} hold, {counts['broken']} broken, {counts['stale']} stale, "
-            f"{unknown} unknown   ({time.monotonic() - started:.1f}s)"
-        )
-    if counts["broken"]:
-        return 1
-    codes = [f.error.exit_code for f in findings if f.error is not None]
-    return max(codes, default=0)
+    form = options.output_format or ("json" if options.json else "text")
+    print(written(findings, form, time.monotonic() - started))
+    return exit_code(findings)
 
 
 def _found(paths: Sequence[str]) -> list[Path]:
@@ -323,6 +355,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _init(options: argparse.Namespace) -> int:
     from distill.certificate import write_text
+    from distill.oracle import input_dtype
     from dsl.domain import Domain
     from dsl.errors import DistillError
 
@@ -334,7 +367,7 @@ def _init(options: argparse.Namespace) -> int:
         raise DistillError("D132", f"{path} exists already", place=str(path))
     domain = options.domain or "a: int[0..9], b: int[0..9]"
     Domain(domain)
-    dtype = _input_dtype(model)
+    dtype = input_dtype(model)
     write_text(
         path,
         f'name = "{model.stem}"\nmodel = "{model.name}"\ndomain = {json.dumps(domain)}\n\n'

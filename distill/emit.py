@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from distill.certificate import SCHEMA, plain, sealed, verdict_table, write_text
-from distill.fingerprints import tensors
+from distill.fingerprints import fingerprint, tensors
 from distill.pipeline import Entry, Result
 from distill.task import Task
 from dsl.claim import Proved, Refuted, Tested, Unknown, Verdict
+from dsl.errors import DistillError
+from dsl.parser import equal_programs, parse
 from dsl.printer import body_lines, count_lines, to_python
 
 _LARGEST_EVIDENCE = 200_000
@@ -31,11 +33,11 @@ def sentence(verdict: Verdict) -> str:
             if method == "enumeration" and count is not None:
                 return f"PROVED  the program equals the network on all {grouped(count)} inputs"
             return f"PROVED  the program equals the network on {proven_domain} ({method})"
-        case Refuted(_, example, found, disagreement, _):
+        case Refuted(_, example, found, disagreement, evidence):
             share = "" if disagreement is None else f" ({percent(disagreement)} of the inputs)"
             return f"REFUTED  {call_text(example.inputs)}: the program gives " + (
                 f"{example.program_value!r}, the network {example.network_value!r}; "
-                f"{grouped(found)} found{share}{established(verdict)}"
+                f"{grouped(found)} found{share}{established(evidence)}"
             )
         case Tested(samples, bound, _):
             return (
@@ -49,18 +51,24 @@ def sentence(verdict: Verdict) -> str:
             )
 
 
-def established(verdict: Verdict) -> str:
-    """What is proven of a program that differs from the network somewhere."""
-    evidence = verdict.evidence
-    within = evidence.get("within")
-    if within is not None and evidence.get("within_open") == 0.0:
-        return f"; at most {within:g} from the network everywhere, proven"
-    if within is not None:
-        share = covered(float(evidence.get("within_proven", 0.0)))
-        return f"; at most {within:g} from the network, proven on {share} of the volume"
+def established(evidence: Mapping[str, Any]) -> str:
+    """What is proven, by volume, of a program that differs from the network somewhere."""
+    lines = []
     if evidence.get("proven") is not None:
-        return f"; equal on {covered(float(evidence['proven']))} of the volume, proven"
-    return ""
+        line = f"proven equal on {covered(float(evidence['proven']))} of the volume"
+        for kind, text in (("refuted", "differs on"), ("open", "open")):
+            if evidence.get(kind) is not None:
+                line += f", {text} {percent(float(evidence[kind]))}"
+        lines.append(line)
+    within, largest = evidence.get("within"), evidence.get("largest_difference")
+    if within is not None and evidence.get("within_open") == 0.0:
+        lines.append(f"at most {within:g} from the network everywhere, proven")
+    elif within is not None:
+        share = covered(float(evidence.get("within_proven", 0.0)))
+        lines.append(f"at most {within:g} from the network, proven on {share} of the volume")
+    elif largest is not None:
+        lines.append(f"nowhere further apart than {largest:.3g}, proven")
+    return "".join(f"\n        {line}" for line in lines)
 
 
 def call_text(inputs: Mapping[str, Any]) -> str:
@@ -151,16 +159,33 @@ def search_table(result: Result) -> dict[str, Any]:
     }
 
 
+def _claimed(result: Result, task: Task) -> dict[str, Any]:
+    """The task's table with the tolerance that was in force, which may have been chosen by the
+    size of the outputs."""
+    table = {**dict(task.table), "model": task.model.name}
+    decode = result.target.claim.decode
+    return {**table, "tolerance": decode.tolerance} if decode.rule == "value" else table
+
+
 def save(result: Result, task: Task, folder: Path) -> tuple[Path, ...]:
     """Writes the files into a folder, each whole or not at all; the certificate comes last."""
+    if fingerprint(task.folder, task.model) != result.target.fingerprint:
+        raise DistillError(
+            "D138",
+            f"{task.model.name} changed while it was compiled: the verdict is of what was read",
+            place=str(task.model),
+            remedy="run distill compile again",
+            exit_code=5,
+        )
     text = program_text(result)
+    assert equal_programs(parse(text), result.program), "the text is that of another program"
     program, certificate = folder / "program.py", folder / "certificate.json"
     write_text(program, text)
     write_text(folder / "summary.txt", summary(result))
     content = {
         "schema": SCHEMA,
         "tool": "distill 0.1.0",
-        "task": {**dict(task.table), "model": task.model.name},
+        "task": _claimed(result, task),
         "model": {
             "folder": os.path.relpath(task.folder.resolve(), folder.resolve()),
             "fingerprint": result.target.fingerprint,

@@ -13,6 +13,7 @@ import hashlib
 import json
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -63,15 +64,22 @@ def recipe_of(task: Task, target: Target) -> Recipe:
 
 
 _OPENED: dict[str, Target] = {}
+_OPENING = threading.Lock()
+"""Torch reads one exported program at a time; the threads of a Dask worker wait for the first."""
 
 
 def work(recipe: Recipe, function: Callable[[Target, Any], Any], item: Any) -> Any:
     """One item, in a worker: the target is opened by the first and kept for the others."""
     key = recipe.digest
-    if key not in _OPENED:
-        _OPENED.clear()
-        _OPENED[key] = recipe.target()
-    return function(_OPENED[key], item)
+    with _OPENING:
+        if key not in _OPENED:
+            from distill.oracle import always_single_thread
+
+            always_single_thread()
+            _OPENED.clear()
+            _OPENED[key] = recipe.target()
+        target = _OPENED[key]
+    return function(target, item)
 
 
 def item_digest(recipe: Recipe, function: Callable[..., Any], item: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,13 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def always_single_thread() -> None:
+    """The same for good, in a process that works for another."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def from_torch(module: Any) -> Runtime:
     """A torch module in memory; put into evaluation mode, on the CPU, without gradients."""
     import torch
@@ -67,13 +75,25 @@ def from_torch(module: Any) -> Runtime:
 
 def exported(path: Path) -> Any:
     """The module of a `.pt2` file.  Raises D010 where it cannot be read."""
+    return exported_program(path).module()
+
+
+def exported_program(path: Path) -> Any:
+    """The content of a `.pt2` file.  Raises D010 where it cannot be read."""
     import torch
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.load(str(path)).module()
-    except (RuntimeError, ValueError, KeyError, OSError, EOFError) as error:
+            return torch.export.load(str(path))
+    except (
+        RuntimeError,
+        ValueError,
+        KeyError,
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DistillError(
             "D010",
@@ -110,9 +130,8 @@ def from_step(path: Path, start: np.ndarray | None, width: int | None = None) ->
 
 def _state_width(path: Path) -> int:
     """The last axis of the second input of an exported step."""
-    import torch
 
-    program = torch.export.load(str(path))
+    program = exported_program(path)
     placeholders = [n for n in program.graph.nodes if n.op == "placeholder"]
     users = [n for n in placeholders if n.name in program.graph_signature.user_inputs]
     return int(users[1].meta["val"].shape[-1])
@@ -247,10 +266,11 @@ def from_gpt2(folder: Path) -> Runtime:
 
 
 def input_dtype(path: Path) -> str:
-    """The dtype of the first input of an exported program, as NumPy calls it."""
-    import torch
-
-    program = torch.export.load(str(path))
+    """The dtype of the first input of an exported program, as NumPy calls it; float32 where it
+    cannot be seen."""
+    if path.suffix != ".pt2" or not path.is_file():
+        return "float32"
+    program = exported_program(path)
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in program.graph_signature.user_inputs:
             return str(node.meta["val"].dtype).removeprefix("torch.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from distill.exceptions import Exceptions, with_exceptions
 from dsl import types as t
-from dsl.agreement import agreeing
+from dsl.agreement import agreeing, counterexample
 from dsl.claim import (
     Counterexample,
     Hypothesis,
@@ -27,7 +27,7 @@ from dsl.errors import DistillError
 from dsl.evaluate import run_defined
 from dsl.parser import equal_programs, parse
 from dsl.printer import to_python
-from dsl.program import Call, Constant, Expr, Literal, Program, Variable, size
+from dsl.program import Program, size
 from dsl.reachable import sample, structured
 from synth.problem import Observations, Problem, observe
 from synth.proposers import proposers
@@ -46,6 +46,8 @@ _EXCEPTIONS = 40
 _RESERVED = 0.3
 _VALUES = 64
 """Halving the error of real values is worth this many bits."""
+_LAWS = 4
+_WORTH = 0.9
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Result:
     observed: int
     complete: bool
     statistics: Mapping[str, Any] = field(default_factory=dict)
+    exceptions: Exceptions | None = None  # where the best program is a law with exceptions
 
     @property
     def program(self) -> Program:
@@ -106,6 +109,7 @@ class Search:
     proved: Entry | None = None
     proved_at: float = math.inf
     started: float = 0.0
+    exceptions: Exceptions | None = None
     reserved: float = 0.0  # seconds at the end that are kept for what is proven of the best
 
     @property
@@ -134,7 +138,8 @@ def compile_target(
     Never takes much longer than `seconds`; an interrupt ends it early with the best so far.
     """
     started = time.monotonic()
-    search = Search(target, started + seconds, seed, report, started=started)
+    kept = measuring_time(target, seconds)
+    search = Search(target, started + seconds - kept, seed, report, started=started)
     search.observations, search.complete = observed(target, seed, started + 0.25 * seconds)
     if not search.observations or not sum(len(o) for o in search.observations):
         raise DistillError(
@@ -152,10 +157,19 @@ def compile_target(
             if finished(search):
                 break
             report("proposer", {"name": name})
+            known = len(search.entries)
             _run(search, propose, data or {})
+            if len(search.entries) > known:
+                _except(search)
     except KeyboardInterrupt:
         report("interrupted", {})
-    return conclusion(search)
+        if not search.entries:
+            raise
+        return conclusion(search, unverified="interrupted")
+    except MemoryError:
+        report("memory", {})
+        return conclusion(search, unverified="the memory that was given is spent")
+    return conclusion(search, started + seconds)
 
 
 def search_target(target: Target, **options: Any) -> Iterator[Entry]:
@@ -183,7 +197,8 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
     per_row = max(longest, 1)
     count = max(512, min(_SAMPLE, COMPLETE_ENTRIES // (4 * per_row)))
     result: list[Observations] = []
-    for share in (512, count - 512):
+    costly = target.claim.closed_loop or target.claim.feedback is not None
+    for share in (192, 320) if costly else (512, count - 512):
         if share <= 0 or (result and time.monotonic() > deadline):
             continue
         batches = sample(target, share, rng)
@@ -245,9 +260,9 @@ def consider(search: Search, hypothesis: Hypothesis) -> None:
     else:
         entry = replace(entry, bits=code_length(nodes, wrong, total, _outcomes(search)))
     if 0 < wrong <= _EXCEPTIONS and search.complete:
-        patched = with_exceptions(search, program)
-        if patched is not None:
-            consider(search, replace(hypothesis, program=patched))
+        joined = with_exceptions(search.target, search.observations, program)
+        if joined is not None:
+            consider(search, replace(hypothesis, program=joined.program))
     if wrong == 0 and (search.proved is None or nodes < search.proved.size):
         entry = replace(entry, verdict=_verified(search, hypothesis))
     search.entries.append(entry)
@@ -272,35 +287,6 @@ def distances(program: Program, search: Search) -> tuple[float, float]:
         squares, count = squares + float((off * off).sum()), count + off.size
         largest = max(largest, float(off.max(initial=0.0)))
     return math.sqrt(squares / max(count, 1)), largest
-
-
-def with_exceptions(search: Search, program: Program) -> Program | None:
-    """The program with the inputs on which it is wrong looked up in a table; None where inputs
-    cannot be keys."""
-    names = search.target.domain.names
-    table: dict[Any, Any] = {}
-    for o in search.observations:
-        if o.values.ndim != 1 or any(o.inputs[name].ndim != 1 for name in names):
-            return None
-        same = agreeing(program, o.inputs, o.values, search.target.claim.decode)
-        for row in np.flatnonzero(~same):
-            key = tuple(o.inputs[name][row].item() for name in names)
-            table[key if len(key) > 1 else key[0]] = o.values[row : row + 1].tolist()[0]
-    if program.body or any(isinstance(value, list) for value in table.values()):
-        return None
-    variables = tuple(Variable(name) for name in names)
-    key_expr: Expr = Call("tuple", variables) if len(names) > 1 else variables[0]
-    if len(table) == 1:
-        ((key, value),) = table.items()
-        parts = key if isinstance(key, tuple) else (key,)
-        tests = [Call("eq", (v, Literal(k))) for v, k in zip(variables, parts, strict=True)]
-        test = functools.reduce(lambda a, b: Call("and", (a, b)), tests)
-        return replace(program, result=Call("ite", (test, Literal(value), program.result)))
-    return replace(
-        program,
-        result=Call("get", (Constant("EXCEPTIONS"), key_expr, program.result)),
-        constants=(*program.constants, ("EXCEPTIONS", table)),
-    )
 
 
 def _verified(search: Search, hypothesis: Hypothesis) -> Verdict:
@@ -376,18 +362,49 @@ def _remember(search: Search, example: Counterexample) -> None:
     search.observations = (*search.observations, *observe(search.target, [batch]))
 
 
-def conclusion(search: Search) -> Result:
-    """The result of a search as it stands; verifies the best if nobody has."""
+def measuring_time(target: Target, seconds: float) -> float:
+    """The time kept back to measure how much of a domain of real numbers is proven."""
+    if target.domain.raw_size is not None or not branch_and_bound.applies(target):
+        return 0.0
+    return min(0.3 * seconds, 60.0)
+
+
+def with_fractions(search: Search, entry: Entry, verdict: Verdict, deadline: float) -> Verdict:
+    """The verdict with the proven, refuted and open fractions of the domain's volume, where it is
+    a box of real numbers and the network could be translated."""
+    if isinstance(verdict, Proved) or not measuring_time(search.target, 1.0):
+        return verdict
+    search.report("verify", {"method": branch_and_bound.METHOD})
+    until = max(deadline, time.monotonic() + 1.0)
+    found = branch_and_bound.coverage(entry.program, search.target, until, seed=search.seed)
+    if found is None:
+        return verdict
+    return branch_and_bound.with_coverage(verdict, found, search.target)
+
+
+def conclusion(search: Search, deadline: float = 0.0, *, unverified: str = "") -> Result:
+    """The result of a search as it stands; verifies the best if nobody has, and measures how much
+    of it is proven until the deadline, unless `unverified` says why there is no time for it."""
     if not search.entries:
         raise DistillError(
             "D301",
-            "no hypothesis was found in the time given",
-            remedy="give more time with --time",
+            f"no hypothesis was found: {unverified}"
+            if unverified
+            else "no hypothesis was found in the time given",
+            remedy="give more time with --time, or more memory with --memory",
             exit_code=3,
         )
     best = best_entry(search.entries)
+    exceptions = search.exceptions
+    if exceptions is not None and best.program != exceptions.program:
+        exceptions = None
+    if best.verdict is None and unverified:
+        best = replace(best, verdict=Unknown(unverified))
     if best.verdict is None:
-        best = replace(best, verdict=measured(search, best))
+        best = replace(best, verdict=measured(search, best, deadline))
+    assert best.verdict is not None
+    if not unverified:
+        best = replace(best, verdict=with_fractions(search, best, best.verdict, deadline))
     assert best.verdict is not None
     return Result(
         search.target,
@@ -398,39 +415,40 @@ def conclusion(search: Search) -> Result:
         search.tried,
         _count(search),
         search.complete,
+        exceptions=exceptions,
     )
 
 
-def measured(search: Search, entry: Entry) -> Verdict:
-    """The verdict on a program that is known to differ from the network: on what fraction of the
-    domain, and, on boxes, where it is proven equal and within which distance everywhere."""
+def measured(search: Search, entry: Entry, deadline: float) -> Verdict:
+    """The verdict on a program that nobody verified: on what fraction of the inputs it differs,
+    and, for real values on boxes, within which distance of the network it is proven to be."""
     target, program = search.target, entry.program
-    verdict: Verdict = sampling.verify(
+    verdict: Verdict | None = _known_disagreement(search, entry) or sampling.verify(
         program,
         target,
         deadline=time.monotonic() + 2,
         seed=search.seed + 1,
         evidence={},
         samples=20_000,
-    ) or Unknown("not verified")
-    if entry.deviation is not None and math.isfinite(entry.deviation):
-        bound = rounded_up(1.1 * entry.deviation)
-        decode = replace(target.claim.decode, tolerance=bound)
-        target = replace(target, claim=replace(target.claim, decode=decode))
-        search.report("verify", {"method": "branch_and_bound", "within": bound})
-        found = branch_and_bound.coverage(program, target, search.deadline, seed=search.seed)
-        if found is not None:
-            table = {
-                "within": bound,
-                "within_proven": found.proven,
-                "within_open": found.open,
-                "observed_deviation": entry.deviation,
-            }
-            verdict = replace(verdict, evidence={**verdict.evidence, **table})
+    )
+    verdict = verdict or Unknown("not verified")
+    if entry.deviation is None or not math.isfinite(entry.deviation):
         return verdict
-    search.report("verify", {"method": "branch_and_bound"})
-    found = branch_and_bound.coverage(program, target, search.deadline, seed=search.seed)
-    return verdict if found is None else branch_and_bound.with_coverage(verdict, found)
+    bound = rounded_up(1.1 * entry.deviation)
+    decode = replace(target.claim.decode, tolerance=bound)
+    target = replace(target, claim=replace(target.claim, decode=decode))
+    search.report("verify", {"method": branch_and_bound.METHOD, "within": bound})
+    until = time.monotonic() + 0.5 * max(0.0, deadline - time.monotonic())
+    found = branch_and_bound.coverage(program, target, until, seed=search.seed)
+    if found is None:
+        return verdict
+    table = {
+        "within": bound,
+        "within_proven": found.proven,
+        "within_open": found.open,
+        "observed_deviation": entry.deviation,
+    }
+    return replace(verdict, evidence={**verdict.evidence, **table})
 
 
 def rounded_up(value: float) -> float:
@@ -439,6 +457,47 @@ def rounded_up(value: float) -> float:
         return 1e-300
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
     return float(f"{math.ceil(value / step) * step:.1e}")
+
+
+def _except(search: Search) -> None:
+    """Proves and enters the shortest law with its exceptions, where nothing that is proved is
+    shorter and the law takes clearly fewer bits than the bare values."""
+    if not search.complete:
+        return
+    proved = [e.bits for e in search.entries if isinstance(e.verdict, Proved)]
+    limit = min(proved, default=math.inf)
+    laws = sorted((e for e in search.entries if e.disagreement > 0), key=lambda e: e.bits)
+    found: list[tuple[Exceptions, Entry]] = []
+    for law in laws[:_LAWS]:
+        joined = with_exceptions(search.target, search.observations, law.program)
+        if joined is not None and joined.bits < min(limit, _WORTH * joined.plain_bits):
+            found.append((joined, law))
+    for joined, law in sorted(found, key=lambda pair: pair[0].bits)[:1]:
+        program = parse(to_python(joined.program))
+        hypothesis = replace(law.hypothesis, program=program)
+        verdict = _verified(search, hypothesis)
+        if isinstance(verdict, Proved):
+            entry = Entry(hypothesis, size(program), 0.0, joined.bits, verdict)
+            search.entries.append(entry)
+            search.proved, search.proved_at = entry, time.monotonic()
+            search.exceptions = replace(joined, program=program)
+            search.report("exceptions", {"law": law, "count": len(joined.table)})
+
+
+def _known_disagreement(search: Search, entry: Entry) -> Refuted | None:
+    """The first observed input on which a program is wrong, replayed; None where there is none."""
+    wrong = 0
+    first: Counterexample | None = None
+    for o in search.observations:
+        same = agreeing(entry.program, o.inputs, o.values, search.target.claim.decode)
+        wrong += int((~same).sum())
+        if first is None and not same.all():
+            row = int(np.flatnonzero(~same)[0])
+            first = counterexample(entry.program, search.target, o.inputs, row)
+    if first is None:
+        return None
+    share = wrong / _count(search)
+    return Refuted("observation", first, wrong, share, {"inputs": _count(search)})
 
 
 _RANK = {Proved: 0, Tested: 1, Unknown: 2, Refuted: 3}

@@ -181,20 +181,21 @@ def _runtime(task: Task) -> Runtime:
 
 def _recurrence(folder: Path) -> Recurrence | None:
     from distill import oracle
+    from distill.frontends import pt2
 
     path = folder / "step.pt2"
     if not path.is_file():
         return None
     start = folder / "start.npy"
     first = np.load(start, allow_pickle=False) if start.is_file() else None
-    return oracle.from_step(path, first)
+    return pt2.with_program(oracle.from_step(path, first), path)
 
 
 def _traced(task: Task) -> Translation:
     """The network in this language, translated when it is first asked for; None where no front
     end can translate it."""
-    from distill.frontends import gpt2, haiku
-    from distill.frontends import torch as torch_frontend
+    from distill.frontends import gpt2, haiku, pt2
+    from distill.frontends import onnx as onnx_frontend
 
     if haiku.is_haiku_folder(task.folder):
         return haiku.translation(task.folder)
@@ -202,7 +203,9 @@ def _traced(task: Task) -> Translation:
         case ".safetensors":
             return gpt2.translation(task.folder)
         case ".pt2":
-            return torch_frontend.from_pt2(task.model)
+            return pt2.from_pt2(task.model)
+        case ".onnx":
+            return onnx_frontend.from_onnx(task.model)
         case _:
             return lambda shape: None
 

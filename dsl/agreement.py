@@ -23,6 +23,8 @@ def equal_rows(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 0.0) -> 
         return np.zeros(rows, bool)
     if tolerance > 0 and ours.dtype.kind in "iufb" and theirs.dtype.kind in "iufb":
         same = np.abs(ours.astype(np.float64) - theirs.astype(np.float64)) <= tolerance
+    elif {ours.dtype.kind, theirs.dtype.kind} in ({"i", "f"}, {"u", "f"}):
+        same = _equal_numbers(ours, theirs)
     elif "U" in (ours.dtype.kind, theirs.dtype.kind) and ours.dtype.kind != theirs.dtype.kind:
         same = np.asarray(ours.astype(object) == theirs.astype(object), bool)
     else:
@@ -31,6 +33,17 @@ def equal_rows(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 0.0) -> 
         pairs = zip(ours.reshape(rows, -1).tolist(), theirs.reshape(rows, -1).tolist(), strict=True)
         return np.array([_listed(a) == _listed(b) for a, b in pairs], bool)
     return np.asarray(same.reshape(rows, -1).all(axis=1))
+
+
+def _equal_numbers(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Integers against reals, exactly: float64 has no room for some integers above 2**53."""
+    whole = ours if ours.dtype.kind in "iu" else theirs
+    same = np.asarray(ours == theirs, bool)
+    large = np.abs(whole.astype(np.float64)) > 2.0**53
+    if not (same & large).any():
+        return same
+    exact = np.asarray(ours.astype(object) == theirs.astype(object), bool)
+    return np.where(large, exact, same)
 
 
 def agreeing(
@@ -49,12 +62,14 @@ def counterexample(
     single = {name: np.asarray(column)[row : row + 1] for name, column in batch.items()}
     evaluation = target.evaluate(single)
     ours, defined = run_defined(program, single)
-    if equal_rows(ours, evaluation.values, target.claim.decode.tolerance)[0] and defined[0]:
+    decided = not np.isnan(evaluation.margins[0])
+    same = equal_rows(ours, evaluation.values, target.claim.decode.tolerance)[0]
+    if same and defined[0] and decided:
         return None
     return Counterexample(
         target.domain.row(dict(single), 0),
         _listed(ours[0]) if defined[0] else None,
-        _listed(evaluation.values[0]),
+        _listed(evaluation.values[0]) if decided else None,
         float(evaluation.margins[0]),
     )
 

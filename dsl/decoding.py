@@ -70,9 +70,7 @@ def decoded(decode: Decode, raw: np.ndarray) -> Evaluation:
         case "threshold":
             values, margins = _sides(decode, raw)
         case "round":
-            # x.5 goes to the lower integer.
-            margins = np.abs(raw - np.floor(raw) - 0.5)
-            values = _whole(np.ceil(raw - 0.5))
+            values, margins = _nearest(raw)
             if values.shape[-1] == 1 and values.ndim > 1:
                 values = values[..., 0]
         case "value":
@@ -81,6 +79,18 @@ def decoded(decode: Decode, raw: np.ndarray) -> Evaluation:
             if values.ndim > 1 and values.shape[-1] == 1:
                 values = values[..., 0]
     return Evaluation(values, _least(margins))
+
+
+def _nearest(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest integers, x.5 to the lower, and the distance to the next x.5; NaN where a number
+    is not finite or beyond 62 bits.  In float64, where `x - 0.5` is exact up to 2**52."""
+    exact = raw.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        floor = np.floor(exact)
+        margins = np.abs(exact - floor - 0.5)
+        values = np.where(exact == floor, exact, np.ceil(exact - 0.5))
+    held = np.abs(values) < 2.0**62
+    return np.where(held, values, 0.0).astype(np.int64), np.where(held, margins, np.nan)
 
 
 def _least(margins: np.ndarray) -> np.ndarray:
@@ -94,11 +104,14 @@ def _least(margins: np.ndarray) -> np.ndarray:
 
 
 def _extreme(decode: Decode, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scores = raw if decode.rule == "argmax" else -raw
+    extreme = np.argmax if decode.rule == "argmax" else np.argmin
     if decode.tie == "high":
-        index = scores.shape[-1] - 1 - np.argmax(scores[..., ::-1], axis=-1)
+        index = raw.shape[-1] - 1 - extreme(raw[..., ::-1], axis=-1)
     else:
-        index = np.argmax(scores, axis=-1)
+        index = extreme(raw, axis=-1)
+    # The index is that of the raw outputs; unsigned and truth values have no negative.
+    scores = raw if raw.dtype.kind == "f" else raw.astype(np.float64)
+    scores = scores if decode.rule == "argmax" else -scores
     with np.errstate(invalid="ignore"):
         if scores.shape[-1] == 1:
             margins = np.where(np.isnan(scores[..., 0]), np.nan, np.inf)
@@ -127,6 +140,10 @@ def _leading(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _labelled(decode: Decode, index: np.ndarray) -> np.ndarray:
     if decode.labels is None:
         return index
+    if index.size and int(index.max()) >= len(decode.labels):
+        raise DistillError(
+            "D113", f"{len(decode.labels)} labels, but output {index.max()} is chosen"
+        )
     kinds = {type(label) for label in decode.labels}
     if len(kinds) == 1 and kinds <= {int, float, bool, str}:
         return np.asarray(np.array(decode.labels)[index])
@@ -136,8 +153,10 @@ def _labelled(decode: Decode, index: np.ndarray) -> np.ndarray:
 
 
 def _sides(decode: Decode, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    above = raw > decode.threshold
-    margins = np.abs(raw.astype(np.float64) - decode.threshold)
+    # In float64: float32 would round the threshold first, and the margin would be another one.
+    exact = raw.astype(np.float64)
+    above = exact > decode.threshold
+    margins = np.abs(exact - decode.threshold)
     labels = decode.labels
     if labels is None:
         values = above[..., 0] if raw.ndim > 1 and raw.shape[-1] == 1 else above
@@ -157,11 +176,6 @@ def _sides(decode: Decode, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     flat = above.reshape(-1, above.shape[-1])
     texts = np.array([" ".join(itertools.compress(names, row)) for row in flat.tolist()])
     return texts.reshape(above.shape[:-1]), margins
-
-
-def _whole(array: np.ndarray) -> np.ndarray:
-    finite = np.where(np.isfinite(array), array, 0.0)
-    return np.clip(finite, -(2.0**62), 2.0**62).astype(np.int64)
 
 
 def _generated(target: Target, feedback: Feedback, batch: Batch) -> Evaluation:

@@ -38,9 +38,13 @@ def agrees_by_forcing(target: Target, batch: Batch, ours: np.ndarray) -> np.ndar
         expected = np.array([answers[row] for row in members])
         if feedback.until is not None and length < steps:
             marks = np.full((len(members), 1), feedback.until, object)
-            expected = np.concatenate([expected.reshape(len(members), length).astype(object), marks], 1)
+            expected = np.concatenate(
+                [expected.reshape(len(members), length).astype(object), marks], 1
+            )
         chosen = prompt[members]
-        ids = token_ids(np.array([answers[row] for row in members]), known).reshape(len(members), length)
+        ids = token_ids(np.array([answers[row] for row in members]), known).reshape(
+            len(members), length
+        )
         if fixed:
             room = chosen.shape[1] - start - 1
             chosen = chosen.copy()

@@ -44,7 +44,13 @@ def trace(network: Program, *packed: np.ndarray, dtype: Any = None) -> dict[str,
 
 
 def run(network: Program, *packed: np.ndarray, dtype: Any = None) -> np.ndarray:
-    """The output of a network on a batch; values are dropped after their last use."""
+    """The output of a network on a batch, the first of several; values are dropped after their
+    last use."""
+    return outputs(network, *packed, dtype=dtype)[0]
+
+
+def outputs(network: Program, *packed: np.ndarray, dtype: Any = None) -> tuple[np.ndarray, ...]:
+    """Every item of the record that a network gives, or its one output."""
     last = _last_uses(network)
     values = _started(network, packed, dtype)
     for place, (name, call) in enumerate(bindings(network)):
@@ -56,11 +62,24 @@ def run(network: Program, *packed: np.ndarray, dtype: Any = None) -> np.ndarray:
         for arg in call.args:
             if isinstance(arg, Variable) and last[arg.name] == place:
                 values.pop(arg.name, None)
-    result: np.ndarray = values[_key(network.result)]
-    rows = len(packed[0])
-    if isinstance(network.result, Constant) or len(result) != rows:
-        result = np.broadcast_to(result, (rows, *result.shape[1:]))
-    return result
+    return tuple(_spread(values[_key(result)], len(packed[0])) for result in results(network))
+
+
+def _spread(result: np.ndarray, rows: int) -> np.ndarray:
+    """A result with a row for each of the batch."""
+    if len(result) == rows:
+        return result
+    return np.broadcast_to(result, (rows, *result.shape[1:]))
+
+
+def results(network: Program) -> tuple[Variable | Constant, ...]:
+    """What a network gives: the items of its record, or its one result."""
+    match network.result:
+        case Call("tuple", args):
+            found = args
+        case one:
+            found = (one,)
+    return tuple(item for item in found if isinstance(item, (Variable, Constant)))
 
 
 def bounds(network: Program, *boxes: Box) -> dict[str, Box]:
@@ -171,6 +190,7 @@ def _last_uses(network: Program) -> Mapping[str, int]:
         for arg in call.args:
             if isinstance(arg, Variable):
                 last[arg.name] = place
-    if isinstance(network.result, Variable):
-        last[network.result.name] = -1  # kept
+    for result in results(network):
+        if isinstance(result, Variable):
+            last[result.name] = -1  # kept
     return last

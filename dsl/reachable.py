@@ -16,9 +16,8 @@ from dsl.claim import Batch, Target
 from dsl.domain import Domain, Shape
 from dsl.errors import DistillError
 
-_PREFIXES = 8
 _SPAN = 24
-_WALKS = 1024
+_WALKS = 192
 _LONG_ANSWER = 16
 
 
@@ -43,7 +42,9 @@ def allowed(target: Target, values: np.ndarray, items: np.ndarray) -> np.ndarray
     """Which items (columns) may follow: those among the last set of each row of decoded values."""
     last = values[:, -1] if values.ndim > 1 else values
     sets, codes = np.unique(last.astype(str), return_inverse=True)
-    table = np.array([[str(x) in text.split(" ") for x in items.tolist()] for text in sets.tolist()])
+    table = np.array(
+        [[str(x) in text.split(" ") for x in items.tolist()] for text in sets.tolist()]
+    )
     return np.asarray(table[codes.reshape(-1)], bool).reshape(len(last), len(items))
 
 
@@ -78,11 +79,12 @@ def levels(target: Target, most: int) -> Iterator[tuple[int, list[dict[str, np.n
 
 
 def _walked(target: Target, count: int, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
-    """Random walks, uniform over what may follow, and random prefixes of them."""
+    """Random walks, uniform over what may follow: half of them short, the others of any length.
+    No more than a few hundred at a time: the answers on a walk cover all its prefixes."""
     name, kind = loop_sequence(target.domain)
     items = alphabet(kind)
     high = kind.low + _SPAN if kind.high is None else kind.high
-    walks = int(min(max(count // _PREFIXES, 16), _WALKS))
+    walks = min(count, _WALKS)
     wanted = rng.integers(kind.low, high + 1, walks)
     short = rng.random(walks) < 0.5
     wanted[short] = np.minimum(wanted[short], kind.low + rng.integers(0, _SPAN, short.sum()))
@@ -106,13 +108,6 @@ def _walked(target: Target, count: int, rng: np.random.Generator) -> list[dict[s
     for row in ended:
         if len(row) >= kind.low:
             by_length.setdefault(len(row), []).append(row)
-    have = len(ended)
-    while have < count and ended:
-        row = ended[int(rng.integers(len(ended)))]
-        stop = int(rng.integers(kind.low, max(len(row), kind.low) + 1))
-        have += 1
-        if stop <= len(row):
-            by_length.setdefault(stop, []).append(row[:stop])
     return [
         {name: np.array(found, items.dtype).reshape(len(found), length)}
         for length, found in sorted(by_length.items())
@@ -149,9 +144,7 @@ def rows_of(batch: Batch) -> int:
     return len(next(iter(batch.values())))
 
 
-def structured(
-    domain: Domain, count: int, rng: np.random.Generator
-) -> list[dict[str, np.ndarray]]:
+def structured(domain: Domain, count: int, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
     """Inputs that uniform choice hardly ever meets: sequences that read the same backwards, are
     sorted, periodic, or of few different items, a part of them with one item changed.  They are
     members of the domain; nothing is claimed of how likely they are."""
@@ -174,7 +167,7 @@ def _arranged(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     count, length = rows.shape
     how = rng.integers(0, 6, count)
     for row in range(count):
-        line = rows[row]
+        line: np.ndarray = rows[row]
         match int(how[row]):
             case 0 | 1:
                 half = line[: (length + 1) // 2]
@@ -184,7 +177,7 @@ def _arranged(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             case 3:
                 result[row] = np.resize(line[: int(rng.integers(1, 4))], length)
             case _:
-                few = line[: int(rng.integers(1, 4))]
+                few: np.ndarray = line[: int(rng.integers(1, 4))]
                 result[row] = few[rng.integers(0, len(few), length)]
         for _ in range(int(rng.integers(0, 3))):
             result[row, int(rng.integers(length))] = line[int(rng.integers(length))]

@@ -401,7 +401,7 @@ def _unpacked(names: tuple[str, ...], item: Any) -> dict[str, Any]:
 def _is_text(term: Any) -> bool:
     import z3
 
-    return z3.is_string(term)
+    return bool(z3.is_string(term))
 
 
 def _number(term: Any) -> Any:

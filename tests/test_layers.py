@@ -84,15 +84,14 @@ def test_light_commands_import_nothing_heavy(code: str) -> None:
 
 
 def test_help_takes_little_longer_than_python_itself() -> None:
-    def least(arguments: list[str]) -> float:
-        spent = []
-        for _ in range(7):
-            started = time.perf_counter()
-            subprocess.run([sys.executable, *arguments], capture_output=True, cwd=ROOT, check=True)
-            spent.append(time.perf_counter() - started)
-        return min(spent)
+    def seconds(arguments: list[str]) -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, *arguments], capture_output=True, cwd=ROOT, check=True)
+        return time.perf_counter() - started
 
-    assert least(["-m", "distill", "--help"]) - least(["-c", "pass"]) < 0.15
+    # In turns, and the least of each: neighbours on the machine slow both.
+    pairs = [(seconds(["-m", "distill", "--help"]), seconds(["-c", "pass"])) for _ in range(7)]
+    assert min(help_ for help_, _ in pairs) < 5 * min(bare for _, bare in pairs)
 
 
 def test_every_public_name_can_be_reached() -> None:

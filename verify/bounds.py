@@ -84,8 +84,19 @@ def ranges(
     *,
     refine: bool = True,
 ) -> Ranges:
-    """Bounds of all nodes on boxes (B, d); `known` has bounds that hold already (of parents)."""
-    result = Ranges(graph, low, high)
+    """Bounds of all nodes on boxes (B, d); `known` has bounds that hold already (of parents).
+
+    Where a function has no bounds, on a pole, they are infinite or not a number, and so is all
+    that depends on them: neither is ever below 0, so nothing is proven by them.
+    """
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        return _ranges(Ranges(graph, low, high), known, refine)
+
+
+def _ranges(
+    result: Ranges, known: dict[int, tuple[np.ndarray, np.ndarray]] | None, refine: bool
+) -> Ranges:
+    graph, low, high = result.graph, result.box_low, result.box_high
     for number, node in enumerate(graph.nodes):
         match node:
             case Input():

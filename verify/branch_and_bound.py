@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from dsl.agreement import agreeing, counterexample
-from dsl.claim import Counterexample, Proved, Refuted, Target, Unknown, Verdict
+from dsl.claim import Counterexample, Proved, Refuted, Target, Tested, Unknown, Verdict
 from dsl.program import Program
-from verify.branching import Outcome, Regions, explore
-from verify.comparison import Comparison, compared
-from verify.pieces import Untranslatable
+from verify.branching import Goal, Outcome, Regions, explore
+from verify.comparison import Comparison, compared, packed_shape
+from verify.pieces import Untranslatable, box_of
 
 METHOD = "branch_and_bound"
 _RECHECKED = 4000
@@ -40,6 +40,7 @@ class Coverage:
     counterexample: Counterexample | None
     arithmetic: str
     evidence: Mapping[str, Any]
+    largest: float | None = None
 
 
 def verify(
@@ -62,18 +63,19 @@ def verify(
         comparison = compared(program, target)
     except Untranslatable:
         return None
-    found = _covered(comparison, program, target, deadline, seed)
-    if found.counterexample is not None:
-        return Refuted(
-            METHOD, found.counterexample, 1, found.refuted or None, evidence=found.evidence
-        )
-    if found.evidence["exhausted"]:
-        return Proved(METHOD, str(target.domain), comparison.arithmetic, found.evidence)
+    half = min(deadline, time.monotonic() + 0.5 * max(0.0, deadline - time.monotonic()))
+    outcome = _explored(comparison, program, target, half, seed, "decide")
+    table = evidence_of(outcome, comparison)
+    example = _example(outcome, comparison, program, target)
+    if example is not None:
+        return Refuted(METHOD, example, len(outcome.counterexamples), None, table)
+    if outcome.exhausted:
+        return Proved(METHOD, str(target.domain), comparison.arithmetic, table)
     return Unknown(
-        f"time is up with {found.open:.3g} of the volume open",
-        found.proven,
-        found.refuted,
-        found.evidence,
+        f"time is up with {outcome.open:.3g} of the volume open",
+        outcome.proven,
+        outcome.refuted,
+        table,
     )
 
 
@@ -89,6 +91,13 @@ def coverage(
     return _covered(comparison, program, target, deadline, seed)
 
 
+def applies(target: Target) -> bool:
+    """Is the domain a box of numbers, and is there a translation of the network?"""
+    if box_of(target.domain) is None or target.claim.feedback is not None:
+        return False
+    return not target.claim.closed_loop and target.network(packed_shape(target)) is not None
+
+
 def reason(program: Program, target: Target) -> str | None:
     """Why the method does not apply, in words; None where it does."""
     try:
@@ -101,6 +110,34 @@ def reason(program: Program, target: Target) -> str | None:
 def _covered(
     comparison: Comparison, program: Program, target: Target, deadline: float, seed: int
 ) -> Coverage:
+    now = time.monotonic()
+    valued = target.claim.decode.rule == "value"
+    until = now + (0.7 if valued else 1.0) * max(0.0, deadline - now)
+    outcome = _explored(comparison, program, target, until, seed, "cover")
+    table = evidence_of(outcome, comparison)
+    largest = None
+    if valued:
+        largest = farthest(program, target, deadline, seed=seed)
+        table["largest_difference"] = largest
+    return Coverage(
+        outcome.proven,
+        outcome.refuted,
+        outcome.open,
+        _example(outcome, comparison, program, target),
+        comparison.arithmetic,
+        table,
+        largest,
+    )
+
+
+def _explored(
+    comparison: Comparison,
+    program: Program,
+    target: Target,
+    deadline: float,
+    seed: int,
+    goal: Goal,
+) -> Outcome:
     box = comparison.box
 
     def confirm(points: np.ndarray) -> np.ndarray:
@@ -109,25 +146,56 @@ def _covered(
         values = target.evaluate(batch).values
         return np.asarray(inside & ~agreeing(program, batch, values, target.claim.decode))
 
-    outcome = explore(
+    return explore(
         comparison.problem,
         box.low,
         box.high,
         deadline=deadline,
-        goal="cover",
+        goal=goal,
         confirm=confirm,
         seed=seed,
     )
-    example = None
+
+
+def _example(
+    outcome: Outcome, comparison: Comparison, program: Program, target: Target
+) -> Counterexample | None:
+    """A counterexample that can be replayed when it is run alone."""
     for point in outcome.counterexamples[:16]:
-        batch = box.batch(point[None], target.domain)
+        batch = comparison.box.batch(point[None], target.domain)
         example = counterexample(program, target, batch, 0)
         if example is not None:
-            break
-    table = evidence_of(outcome, comparison)
-    return Coverage(
-        outcome.proven, outcome.refuted, outcome.open, example, comparison.arithmetic, table
-    )
+            return example
+    return None
+
+
+def farthest(program: Program, target: Target, deadline: float, *, seed: int = 0) -> float | None:
+    """A proven bound of |program - network| on the whole domain, at most a quarter above what
+    was seen where time allows; None where none was proven."""
+    from dsl.evaluate import run_defined
+
+    rng = np.random.default_rng(seed)
+    seen = 0.0
+    for batch in target.domain.sample(20_000, rng):
+        ours, defined = run_defined(program, batch)
+        theirs = target.evaluate(batch).values
+        if ours.shape != theirs.shape or not defined.all():
+            return None
+        seen = max(seen, float(np.abs(ours.astype(float) - theirs).max(initial=0.0)))
+    tolerance = max(seen, target.claim.decode.tolerance) * 1.25 + 1e-9
+    for attempt in range(12):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return None
+        wider = replace(target.claim.decode, tolerance=tolerance)
+        relaxed = replace(target, claim=replace(target.claim, decode=wider))
+        until = time.monotonic() + left * (0.5 if attempt < 6 else 1.0)
+        comparison = compared(program, relaxed)
+        outcome = _explored(comparison, program, relaxed, until, seed, "decide")
+        if outcome.exhausted and not len(outcome.counterexamples):
+            return tolerance
+        tolerance *= 1.5
+    return None
 
 
 def evidence_of(outcome: Outcome, comparison: Comparison) -> dict[str, Any]:
@@ -251,20 +319,18 @@ def fills(
     return True
 
 
-def with_coverage(verdict: Verdict, found: Coverage) -> Verdict:
-    """A verdict with what is proven all the same."""
+def with_coverage(verdict: Verdict, found: Coverage, target: Target) -> Verdict:
+    """A verdict with what is proven of the domain's volume all the same."""
     match verdict:
+        case Proved():
+            return verdict
         case Refuted():
-            return replace(
-                verdict,
-                disagreement=verdict.disagreement,
-                evidence={**verdict.evidence, **found.evidence},
-            )
-        case Unknown():
-            return replace(
-                verdict,
-                proven_fraction=found.proven,
-                refuted_fraction=found.refuted,
-                evidence={**verdict.evidence, **found.evidence},
-            )
-    return verdict
+            return replace(verdict, evidence={**verdict.evidence, **found.evidence})
+        case Unknown() | Tested():
+            if found.evidence["exhausted"] and found.counterexample is not None:
+                return Refuted(METHOD, found.counterexample, 1, None, found.evidence)
+            if found.evidence["exhausted"] and found.refuted == 0:
+                return Proved(METHOD, str(target.domain), found.arithmetic, found.evidence)
+            reason = verdict.reason if isinstance(verdict, Unknown) else "not all is proven"
+            table = {**verdict.evidence, **found.evidence}
+            return Unknown(reason, found.proven, found.refuted, table)

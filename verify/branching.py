@@ -131,6 +131,8 @@ def explore(
             break
         if most_boxes is not None and search.boxes >= most_boxes:
             break
+        if math.isinf(search.heap[0].order) and search.boxes:
+            break  # nothing is left that can be split
         _round(search)
     return _outcome(search, time.monotonic() - started)
 

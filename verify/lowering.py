@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from dsl.networks import bindings
 from dsl.primitives.tensor import TENSOR
-
 from dsl.program import Call, Constant, Expr, Literal, Program, Variable
 from verify.graph import Builder, Matrix, matrix
 from verify.pieces import Untranslatable
@@ -33,6 +33,12 @@ _ADDENDS: Mapping[str, Callable[[int], bool]] = {
     "conv": lambda place: place == 2,
 }
 """Which arguments are added to the rest, by their place."""
+
+
+def _never(place: int) -> bool:
+    return False
+
+
 _FUNCTIONS = frozenset({"relu", "tanh", "sigmoid", "exp", "erf", "silu", "sin", "cos"})
 _MOST_ENTRIES = 30_000_000
 _FUNCTION_ROUNDINGS = 16
@@ -157,7 +163,7 @@ def _rowless(array: np.ndarray, dimensions: int) -> np.ndarray:
     if array.ndim > dimensions:
         if array.shape[0] != 1:
             raise Untranslatable("a constant that differs between rows")
-        return array[0]
+        return np.asarray(array[0])
     return array
 
 
@@ -254,7 +260,7 @@ def _linear(state: Lowering, call: Call, args: list[View | np.ndarray]) -> View:
     """An operation that is linear in its variable arguments, as matrices and a bias."""
     options = dict(call.options)
     primitive = TENSOR[call.primitive]
-    added = _ADDENDS.get(call.primitive, lambda place: False)
+    added: Callable[[int], bool] = _ADDENDS.get(call.primitive, _never)
 
     def run(chosen: int | None, batch: np.ndarray | None, rows: int) -> np.ndarray:
         arguments = []

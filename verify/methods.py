@@ -10,6 +10,7 @@ from dsl.claim import Target, Verdict
 from dsl.program import Program
 
 METHODS: tuple[tuple[str, str], ...] = (
+    ("sequences", "verify.sequences"),
     ("enumeration", "verify.enumeration"),
     ("lengths", "verify.lengths"),
     ("affine", "verify.affine"),

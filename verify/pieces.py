@@ -36,7 +36,7 @@ MOST = 4096
 """Programs with more pieces than this are left to other methods."""
 
 
-class Untranslatable(Exception):
+class Untranslatable(ValueError):
     """The program has an operation that has no pieces here; the message says which."""
 
 

@@ -65,6 +65,7 @@ def decided(
         problem = problem_of(same, network, shape, unit)
 
         def confirm(points: np.ndarray, same: list[Case] = same) -> np.ndarray:
+            points = same[0].inside(points)
             outputs = _outputs(runtime, points, shape, dtype)
             return np.array(
                 [any(_holds(c, x, y) for c in same) for x, y in zip(points, outputs, strict=True)]
@@ -81,7 +82,7 @@ def decided(
         )
         boxes += outcome.boxes
         if len(outcome.counterexamples):
-            point = outcome.counterexamples[:1]
+            point = same[0].inside(outcome.counterexamples[:1])
             outputs = _outputs(runtime, point, shape, dtype)[0]
             return Decision(
                 "sat",
@@ -133,8 +134,10 @@ def _outputs(
 
 def _holds(case: Case, inputs: np.ndarray, outputs: np.ndarray) -> bool:
     """Does an input, with the outputs of the runtime, satisfy a case?  In exact arithmetic."""
-    if (inputs < case.low).any() or (inputs > case.high).any():
-        return False
+    for x, (low, high) in zip(inputs.tolist(), case.limits, strict=True):
+        # A limit that float64 cannot hold is met by its neighbours.
+        if not low <= Fraction(x) <= high and low != high:
+            return False
     values = {"X": inputs, "Y": outputs}
     for condition in case.conditions:
         total = condition.constant

@@ -55,7 +55,7 @@ class Relu(Relaxed):
     name = "relu"
 
     def value(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        return np.maximum(x, 0.0)
+        return np.asarray(np.maximum(x, 0.0))
 
     def lines(self, low: np.ndarray, high: np.ndarray, parameter: float) -> Lines:
         on, off = low >= 0, high <= 0
@@ -182,17 +182,17 @@ class Monotone(Smooth):
 
 def _nearest(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """The least |x| on the interval."""
-    return np.maximum(np.maximum(low, -high), 0.0)
+    return np.asarray(np.maximum(np.maximum(low, -high), 0.0))
 
 
 class Tanh(Monotone):
     name = "tanh"
 
     def value(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        return np.tanh(x)
+        return np.asarray(np.tanh(x))
 
     def slope(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        return 1.0 - np.tanh(x) ** 2
+        return np.asarray(1.0 - np.tanh(x) ** 2)
 
     def curvature(self, low: np.ndarray, high: np.ndarray, parameter: float) -> np.ndarray:
         # |f''| = 2 |t| (1 - t^2) is at most 0.7699, and at most 8 exp(-2 |x|).
@@ -210,14 +210,14 @@ class Sigmoid(Monotone):
 
     def curvature(self, low: np.ndarray, high: np.ndarray, parameter: float) -> np.ndarray:
         # |f''| = s (1 - s) |1 - 2 s| is at most 0.0963, and at most exp(-|x|).
-        return np.minimum(0.0963, np.exp(-_nearest(low, high)) * (1.0 + 1e-9))
+        return np.asarray(np.minimum(0.0963, np.exp(-_nearest(low, high)) * (1.0 + 1e-9)))
 
 
 class Exp(Monotone):
     name = "exp"
 
     def value(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        return np.exp(np.minimum(x, 709.0))
+        return np.asarray(np.exp(np.minimum(x, 709.0)))
 
     def slope(self, x: np.ndarray, parameter: float) -> np.ndarray:
         return self.value(x, parameter)
@@ -241,13 +241,13 @@ class Softplus(Monotone):
     name = "softplus"
 
     def value(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        return np.logaddexp(0.0, x)
+        return np.asarray(np.logaddexp(0.0, x))
 
     def slope(self, x: np.ndarray, parameter: float) -> np.ndarray:
         return np.asarray(_expit(x))
 
     def curvature(self, low: np.ndarray, high: np.ndarray, parameter: float) -> np.ndarray:
-        return np.minimum(0.25, np.exp(-_nearest(low, high)) * (1.0 + 1e-9))
+        return np.asarray(np.minimum(0.25, np.exp(-_nearest(low, high)) * (1.0 + 1e-9)))
 
 
 class Erf(Monotone):
@@ -257,7 +257,7 @@ class Erf(Monotone):
         return np.asarray(_erf(x))
 
     def slope(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        return 2.0 / math.sqrt(math.pi) * np.exp(-x * x)
+        return np.asarray(2.0 / math.sqrt(math.pi) * np.exp(-x * x))
 
     def curvature(self, low: np.ndarray, high: np.ndarray, parameter: float) -> np.ndarray:
         return np.full(low.shape, 0.968)
@@ -291,7 +291,9 @@ class GeluTanh(Smooth):
 
     def slope(self, x: np.ndarray, parameter: float) -> np.ndarray:
         t = np.tanh(self._C * (x + 0.044715 * x**3))
-        return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * self._C * (1 + 3 * 0.044715 * x * x)
+        return np.asarray(
+            0.5 * (1 + t) + 0.5 * x * (1 - t * t) * self._C * (1 + 3 * 0.044715 * x * x)
+        )
 
     def curvature(self, low: np.ndarray, high: np.ndarray, parameter: float) -> np.ndarray:
         # |f''| is greatest at 0, where it is sqrt(2 / pi) = 0.79789.
@@ -316,10 +318,10 @@ class Sin(Smooth):
     name = "sin"
 
     def value(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        return np.sin(x)
+        return np.asarray(np.sin(x))
 
     def slope(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        return np.cos(x)
+        return np.asarray(np.cos(x))
 
     def curvature(self, low: np.ndarray, high: np.ndarray, parameter: float) -> np.ndarray:
         return np.ones(low.shape)
@@ -335,10 +337,10 @@ class Cos(Sin):
     name = "cos"
 
     def value(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        return np.cos(x)
+        return np.asarray(np.cos(x))
 
     def slope(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        return -np.sin(x)
+        return np.asarray(-np.sin(x))
 
 
 class Power(Smooth):
@@ -379,7 +381,7 @@ class Reciprocal(Smooth):
 
     def slope(self, x: np.ndarray, parameter: float) -> np.ndarray:
         with np.errstate(divide="ignore"):
-            return -1.0 / (x * x)
+            return np.asarray(-1.0 / (x * x))
 
     def curvature(self, low: np.ndarray, high: np.ndarray, parameter: float) -> np.ndarray:
         least = _nearest(low, high)
@@ -393,10 +395,10 @@ class Sqrt(Smooth):
     name = "sqrt"
 
     def value(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        return np.sqrt(np.maximum(x, 0.0))
+        return np.asarray(np.sqrt(np.maximum(x, 0.0)))
 
     def slope(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        return 0.5 / np.sqrt(np.maximum(x, 1e-300))
+        return np.asarray(0.5 / np.sqrt(np.maximum(x, 1e-300)))
 
     def curvature(self, low: np.ndarray, high: np.ndarray, parameter: float) -> np.ndarray:
         positive = low > 0
@@ -421,10 +423,10 @@ class Log(Smooth):
     name = "log"
 
     def value(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        return np.log(np.maximum(x, 1e-300))
+        return np.asarray(np.log(np.maximum(x, 1e-300)))
 
     def slope(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        return 1.0 / np.maximum(x, 1e-300)
+        return np.asarray(1.0 / np.maximum(x, 1e-300))
 
     def curvature(self, low: np.ndarray, high: np.ndarray, parameter: float) -> np.ndarray:
         positive = low > 0

@@ -45,7 +45,7 @@ def verify(
     forcing = target.claim.feedback is not None and is_causal(target, rng)
     seen = wrong = 0
     first = _structured_refutation(program, target, rng)
-    block = 2048
+    block = 2048 if target.claim.feedback is None else 256
     while first is None and seen < samples and time.monotonic() < deadline:
         before = seen
         for batch in sample(target, min(block, samples - seen), rng):
@@ -58,7 +58,7 @@ def verify(
                 break
         if seen == before:
             return Unknown("no input that satisfies the domain's condition was found")
-        block = min(block * 2, 16_384)
+        block = min(block * 2, 16_384 if target.claim.feedback is None else 512)
     if first is not None:
         example = counterexample(program, target, *first)
         if example is not None:
@@ -88,8 +88,10 @@ def matching(
     """The rows on which the program gives the network's value.  With `forcing`, answers of many
     steps are confirmed in one pass where they can be."""
     if not forcing:
-        values = target.evaluate(batch).values
-        return agreeing(program, batch, values, target.claim.decode)
+        evaluation = target.evaluate(batch)
+        same = agreeing(program, batch, evaluation.values, target.claim.decode)
+        # Where an output is not a number, there is no value to agree with.
+        return same & ~np.isnan(evaluation.margins)
     ours, defined = run_defined(program, batch)
     same = np.zeros(len(ours), bool)
     if ours.ndim == 2 or ours.dtype == object:

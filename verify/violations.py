@@ -50,7 +50,7 @@ class Problem:
     def degree(self, points: np.ndarray) -> np.ndarray:
         """For points (B, d) the greatest over violations of their least row, by float64; at
         least 0 where one seems to take place.  (B,)"""
-        return self.degrees(points).max(1, initial=-np.inf)
+        return np.asarray(self.degrees(points).max(1, initial=-np.inf))
 
     def degrees(self, points: np.ndarray) -> np.ndarray:
         """The least row of each violation, (B, violations)."""

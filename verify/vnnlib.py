@@ -38,12 +38,19 @@ class Condition:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """Inputs from `low` to `high` (n,), rounded outward to float64, that satisfy all of the
-    conditions together with the network's outputs."""
+    """Inputs within `limits` that satisfy all of the conditions together with the network's
+    outputs; `low` and `high` (n,) are the limits rounded outward to float64."""
 
     low: np.ndarray
     high: np.ndarray
     conditions: tuple[Condition, ...]
+    limits: tuple[tuple[Fraction, Fraction], ...]
+
+    def inside(self, points: np.ndarray) -> np.ndarray:
+        """Points (B, n) moved to float64 numbers within the exact limits, where there are any."""
+        low = np.array([_rounded(bound, math.inf) for bound, _ in self.limits])
+        high = np.array([_rounded(bound, -math.inf) for _, bound in self.limits])
+        return np.asarray(np.where(low <= high, np.clip(points, low, high), points))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,8 +181,8 @@ def _linear(tree: Tree, name: str, line: int) -> dict[Variable | None, Fraction]
         case ("-", only):
             return _scaled(_linear(only, name, line), Fraction(-1))
         case ("-", first, *rest):
-            parts = [_scaled(_linear(part, name, line), Fraction(-1)) for part in rest]
-            return _sum([_linear(first, name, line), *parts])
+            taken = [_scaled(_linear(part, name, line), Fraction(-1)) for part in rest]
+            return _sum([_linear(first, name, line), *taken])
         case ("*", *factors):
             product: dict[Variable | None, Fraction] = {None: Fraction(1)}
             for factor in factors:
@@ -229,18 +236,21 @@ def _case(conditions: tuple[Condition, ...], inputs: int, name: str) -> Case | N
             place=name,
             remedy="give each input a lower and an upper bound in each case",
         )
-    if any(a > b for a, b in zip(low, high, strict=True)):  # type: ignore[operator]
+    limits = tuple(
+        (a, b) for a, b in zip(low, high, strict=True) if a is not None and b is not None
+    )
+    if any(a > b for a, b in limits):
         return None
     return Case(
-        np.array([_rounded(bound, -math.inf) for bound in low]),
-        np.array([_rounded(bound, math.inf) for bound in high]),
+        np.array([_rounded(bound, -math.inf) for bound, _ in limits]),
+        np.array([_rounded(bound, math.inf) for _, bound in limits]),
         tuple(dict.fromkeys(rest)),
+        limits,
     )
 
 
-def _rounded(exact: Fraction | None, towards: float) -> float:
+def _rounded(exact: Fraction, towards: float) -> float:
     """The nearest float64 that is not on the wrong side."""
-    assert exact is not None
     value = float(exact)
     wrong = Fraction(value) < exact if towards > 0 else Fraction(value) > exact
     return math.nextafter(value, towards) if wrong else value

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from distill.frontends.building import Builder, Unsupported, Value
 from dsl.errors import DistillError
-from dsl.program import Program
+from dsl.program import Call, Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +124,11 @@ def program_of(builder: Builder, result: Any, model: str) -> Program:
         return builder.finished(first_tensor(result))
     except Unsupported as reason:
         raise unsupported(model, {str(reason): [""]}) from None
+
+
+def record_of(builder: Builder, results: Any, model: str) -> Program:
+    """The finished program with all its results as one record."""
+    parts = [program_of(builder, result, model) for result in results]
+    last = parts[-1]
+    items = tuple(part.result for part in parts)
+    return replace(last, result=Call("tuple", items))

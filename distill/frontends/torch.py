@@ -1,7 +1,8 @@
-"""PyTorch: exported programs (`.pt2`) and modules in memory, as programs of the language.
+"""PyTorch: exported programs (`.pt2`) and modules in memory, read by torch itself.
 
 `torch.export` with the empty decomposition table keeps linear, normalisation, attention and
 recurrent layers as single nodes; `distill.frontends.aten` has a rule for each operation.
+`distill.frontends.pt2` reads most files without torch; what it leaves comes here.
 """
 
 from __future__ import annotations
@@ -10,90 +11,16 @@ import functools
 import math
 import operator
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from distill.frontends.aten_layers import RULES
-from distill.frontends.building import Builder
-from distill.frontends.graph import Missing, Node, Ref, program_of, resolved, translated
+from distill.frontends.exported import Graph, Input, program
+from distill.frontends.graph import Missing, Node, Ref
 from dsl.claim import Translation
 from dsl.errors import DistillError
 from dsl.program import Program
-
-
-@dataclass(frozen=True)
-class Input:
-    """One input of a graph: its name, dtype and the axes that it was exported with (None where
-    one is free), the batch included."""
-
-    name: str
-    dtype: np.dtype
-    axes: tuple[int | None, ...]
-
-
-@dataclass(frozen=True)
-class Graph:
-    """An exported program as plain data: weights by the name of the node that holds them, with
-    their names in the checkpoint."""
-
-    model: str
-    nodes: tuple[Node, ...]
-    inputs: tuple[Input, ...]
-    weights: dict[str, tuple[str, np.ndarray]]
-    outputs: tuple[Any, ...]
-
-
-def program(graph: Graph, *shapes: tuple[int, ...]) -> Program:
-    """The network for inputs of some shapes (without the batch axis).  Raises D020 with all
-    operations that have no translation, D013 for shapes that the graph does not take."""
-    if len(shapes) != len(graph.inputs):
-        raise DistillError(
-            "D013", f"{graph.model} takes {len(graph.inputs)} inputs, not {len(shapes)}"
-        )
-    builder = Builder()
-    values: dict[str, Any] = {}
-    for given, shape in zip(graph.inputs, shapes):
-        fits = len(given.axes) == len(shape) + 1 and all(
-            axis is None or axis == n for axis, n in zip(given.axes[1:], shape)
-        )
-        if not fits:
-            wanted = ", ".join("any" if axis is None else str(axis) for axis in given.axes[1:])
-            raise DistillError(
-                "D013", f"{graph.model} takes rows of shape ({wanted}), not {shape}", exit_code=2
-            )
-        values[given.name] = builder.input(given.name, shape, given.dtype)
-    for node, (name, array) in graph.weights.items():
-        values[node] = builder.constant(array, name)
-    try:
-        translated(builder, graph.nodes, RULES, values, graph.model)
-    except (ValueError, IndexError, TypeError, ZeroDivisionError, KeyError) as error:
-        # The graph was made for other shapes, or holds what its own schema does not allow.
-        raise DistillError(
-            "D013",
-            f"{graph.model} cannot be read for rows of shape {shapes[0]}",
-            notes=(f"{type(error).__name__}: {error}"[:200],),
-            exit_code=4,
-        ) from None
-    return program_of(builder, resolved(graph.outputs, values), graph.model)
-
-
-def translation(graph: Callable[[], Graph]) -> Translation:
-    """The network for each input shape, translated when it is first asked for; None where it
-    cannot be."""
-    loaded = functools.cache(graph)
-
-    @functools.cache
-    def network(shape: tuple[int, ...]) -> Program | None:
-        try:
-            return program(loaded(), tuple(shape))
-        except DistillError:
-            return None
-
-    return network
 
 
 def exported(path: Path) -> Any:
@@ -114,11 +41,6 @@ def exported(path: Path) -> Any:
             remedy="save it again with torch.export.save",
             exit_code=4,
         ) from None
-
-
-def from_pt2(path: Path) -> Translation:
-    """The network in an exported program."""
-    return translation(lambda: graph_of(exported(path), path.name))
 
 
 def from_module(module: Any, dtype: str) -> Translation:

@@ -482,7 +482,7 @@ def _truth(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind in "US":
         return np.asarray(array != "")
     if array.dtype == object:
-        return np.frompyfunc(bool, 1, 1)(array).astype(bool)
+        return np.asarray(np.frompyfunc(bool, 1, 1)(array), bool)
     return np.asarray(array != 0)
 
 
@@ -778,7 +778,7 @@ class _Wave(_Real):
     undefined = "the argument is infinite"
 
     def fails(self, *args: np.ndarray) -> np.ndarray | None:
-        return np.isinf(args[0])
+        return np.asarray(np.isinf(args[0]))
 
     def bounds(self, *args: Interval) -> Interval:
         return Interval(-1.0, 1.0)
@@ -862,7 +862,7 @@ class IntegerRoot(Primitive):
         return math.isqrt(args[0])
 
     def fails(self, *args: np.ndarray) -> np.ndarray | None:
-        return np.asarray(as_number(args[0]) < 0, bool)
+        return np.less(as_number(args[0]), 0).astype(bool)
 
     def numpy(self, *args: Any) -> Any:
         a = as_number(args[0])

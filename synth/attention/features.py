@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from dsl import types as t
 from dsl.program import Call, Comprehension, Expr, Literal, Variable, walk
@@ -202,10 +203,10 @@ def most_frequent(s: Expr, n: Names) -> Expr:
 def of_prefix(p: Expr, item: t.Type, n: Names) -> Iterator[Expr]:
     """Features of a prefix, which may be empty: counts, ends, what it consists of."""
     yield from of_sequence(p, item, n)
-    alphabet = item.alphabet if isinstance(item, t.Token) else ()
+    alphabet: tuple[Any, ...] = item.alphabet if isinstance(item, t.Token) else ()
     if isinstance(item, t.Int) and item.high is not None and item.high - (item.low or 0) < 12:
         alphabet = tuple(range(item.low or 0, item.high + 1))
-    ends: list[tuple[object, ...]] = [()]
+    ends: list[tuple[Any, ...]] = [()]
     for length in (1, 2, 3):
         ends = [(token, *end) for token in alphabet for end in ends]
         if len(ends) > _SUFFIXES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,6 +17,7 @@ from synth.problem import Problem
 
 _ROWS = 600
 _PROPOSER = "attention"
+_TOLERATED = 0.05
 
 
 def whole_lists(problem: Problem) -> Iterator[Hypothesis]:
@@ -26,12 +28,16 @@ def whole_lists(problem: Problem) -> Iterator[Hypothesis]:
     if first.ndim != 2 and first.dtype != object:
         return
     inputs = tuple((name, None) for name in problem.target.domain.names)
-    tried = 0
-    for expr in (*_rearranged(problem), *_ranges(problem), *_digits(problem)):
-        tried += 1
+    total = sum(len(o) for o in problem.observations)
+    fewest = int(_TOLERATED * total) + 1
+    candidates = itertools.chain(_rearranged(problem), _ranges(problem), _digits(problem))
+    for tried, expr in enumerate(candidates, 1):
         program = Program("program", inputs, (), expr)
-        if not disagreements(problem, program, 1):
+        wrong = len(disagreements(problem, program, fewest))
+        if wrong < fewest:
+            fewest = wrong
             yield Hypothesis(program, _PROPOSER, tried)
+        if wrong == 0 or problem.time_left <= 0:
             return
 
 
@@ -63,9 +69,7 @@ def _ranges(problem: Problem) -> Iterator[Expr]:
     rows = [(key, answer) for key, answer in rows if len(answer) >= 1]
     if not rows or not all(isinstance(x, (int, np.integer)) for _, a in rows for x in a):
         return
-    steps = {
-        int(b) - int(a) for _, answer in rows for a, b in zip(answer, answer[1:], strict=False)
-    }
+    steps = {int(b) - int(a) for _, answer in rows for a, b in itertools.pairwise(answer)}
     if len(steps) != 1:
         return
     step = steps.pop()
@@ -97,15 +101,11 @@ def _digits(problem: Problem) -> Iterator[Expr]:
     ]
     if not spans or len(spans) != len(kinds) or len({high for _, high in spans}) != 1:
         return
-    if (
-        len(
-            {
-                (o.values.shape[1:], *(c.shape[1:] for c in o.inputs.values()))
-                for o in problem.observations
-            }
-        )
-        != 1
-    ):
+    shapes = {
+        (o.values.shape[1:], *(column.shape[1:] for column in o.inputs.values()))
+        for o in problem.observations
+    }
+    if len(shapes) != 1:
         return
     values = np.concatenate([o.values[:_ROWS] for o in problem.observations])
     if values.ndim != 2 or values.dtype.kind not in "iu" or values.min() < 0 or not values.shape[1]:

@@ -18,6 +18,7 @@ from dsl import types as t
 from dsl.claim import Hypothesis
 from dsl.program import Call, Comprehension, Expr, Literal, Program, Variable
 from synth.attention import features as f
+from synth.attention import machines
 from synth.attention.grid import Grid, Sample, View, answers, grid, sampled, sequence_name, unrolled
 from synth.attention.lists import whole_lists
 from synth.attention.solver import (
@@ -40,10 +41,10 @@ from synth.expressions import disagreements
 from synth.leaves import literals
 from synth.problem import Problem
 
-_ENTRIES = 6000
+_ENTRIES = 4000
 _REACH = 16
 _ROUNDS = 8
-_SHALLOW, _DEEP = 4, 7
+_DEEP = 7
 _SMALL, _LARGE = 14, 26
 
 
@@ -68,6 +69,7 @@ class Setting:
 def propose(problem: Problem) -> Iterator[Hypothesis]:
     """Programs over one sequence, and lists made of the inputs as a whole."""
     yield from whole_lists(problem)
+    yield from machines.propose(problem)
     domain = problem.target.domain
     name = sequence_name(domain.types)
     if name is None or len(domain.names) != 1:
@@ -75,7 +77,7 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
     inputs = tuple((n, None) for n in domain.names)
     extra: tuple[tuple[int, int], ...] = ()
     tried = 0
-    for number in range(_ROUNDS):
+    for _ in range(_ROUNDS):
         sample = sampled(problem, _ENTRIES, extra, _REACH)
         setting = next(_settings(sample, domain.types, name), None)
         if setting is None:
@@ -145,7 +147,7 @@ def _settings(sample: Sample, kinds: dict[str, t.Type], name: str) -> Iterator[S
     stop = Call("add", (Call("len", (s,)), Literal(1))) if width is None else Literal(width)
     piece = f.part(s, None, k) if width is None else f.part(s, k, None, width)
     source = Comprehension(piece, (k.name,), Call("range", (stop,)))
-    inner = {unit: t.Seq(kind.item, 0, kind.high)}
+    inner: dict[str, t.Type] = {unit: t.Seq(kind.item, 0, kind.high)}
     inner_names = f.names(unit, (*kinds, unit))
     yield Setting(parts, inner, View(), inner_names, kind.item, (unit, source))
 
@@ -164,19 +166,54 @@ def search(problem: Problem, setting: Setting) -> Iterator[Answer]:
     goal = goal_of(values)
     if len(goal.kinds) > 400:
         return
-    found: list[Feature] = []
     known: set[bytes] = set()
-    for tier in (_first, _second):
-        more = tier(problem, setting, places, found, known)
-        if not more and found:
-            continue
-        found += more
-        answered = False
-        for answer in _solved(problem, setting, found, goal, places):
-            answered |= answer_size(answer) <= _LARGE or _is_table_of_items(answer, setting)
-            yield answer
-        if answered or problem.time_left <= 0:
+    first = _first(setting, places, known)
+    rows = probes(goal, problem.rng())
+    numbers = tuple(dict.fromkeys((0, 1, 2, 3, *literals(problem, goal.values)[:8])))
+    work = Work(problem, goal, places, rows, numbers)
+    best = 10**6
+    for stage in _stages(work, setting, first, known):
+        for answer in stage:
+            best = 0 if _is_table_of_items(answer, setting) else min(best, answer_size(answer))
+            yield replace(answer, tried=answer.tried + places.evaluated)
+        if best <= _LARGE or problem.time_left <= 0:
             return
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is asked for at the places of a grid: the goal, the places on which candidates are
+    compared first, and the integers worth having."""
+
+    problem: Problem
+    goal: Goal
+    places: Grid
+    rows: np.ndarray
+    numbers: tuple[int, ...]
+
+
+def _stages(
+    work: Work, setting: Setting, first: list[Feature], known: set[bytes]
+) -> Iterator[Iterator[Answer]]:
+    """Ways to an answer, the cheapest first; each is tried only if those before gave nothing
+    short."""
+    goal, deadline = work.goal, work.problem.deadline
+    yield plain_answers(first, goal)
+    yield _expressed(work, ranked(first, goal, 24), 3, 4000)
+    second = _second(work.problem, setting, work.places, first, known)
+    both = first + second
+    yield plain_answers(second, goal)
+    yield _expressed(work, ranked(both, goal, 24), 3, 4000)
+    yield _combined(work, ranked(both, goal, 16))
+    yield _tabulated(of_several(ranked(both, goal, 24), goal, deadline=deadline))
+    yield _decided(work, ranked(first, goal, 30), first)
+    yield _decided(work, ranked(both, goal, 30), both)
+    yield _expressed(work, ranked(both, goal, 12), _DEEP, 12_000)
+
+
+def _tabulated(answer: Answer | None) -> Iterator[Answer]:
+    if answer is not None:
+        yield answer
 
 
 def _is_table_of_items(answer: Answer, setting: Setting) -> bool:
@@ -186,46 +223,21 @@ def _is_table_of_items(answer: Answer, setting: Setting) -> bool:
     return False
 
 
-def _solved(
-    problem: Problem, setting: Setting, found: list[Feature], goal: Goal, places: Grid
-) -> Iterator[Answer]:
-    """The solver's answers from what features there are, cheap ones first."""
-    for answer in plain_answers(found, goal):
-        yield replace(answer, tried=places.evaluated)
-    rng = problem.rng()
-    rows = probes(found, goal, rng)
-    numbers = tuple(dict.fromkeys((0, 1, 2, 3, *literals(problem, goal.values)[:10])))
-    best = ranked(found, goal, 14)
-    yield from _expressed(problem, ranked(found, goal, 40), goal, places, rows, numbers, _SHALLOW)
-    yield from _combined(ranked(found, goal, 16), goal, places, rows, numbers, problem.deadline)
-    several = of_several(ranked(found, goal, 24), goal, deadline=problem.deadline)
-    if several is not None:
-        yield several
-    yield from _decided(problem, ranked(found, goal, 36), found, goal, places, rows, numbers)
-    yield from _expressed(problem, best, goal, places, rows, numbers, _DEEP)
-
-
-def _expressed(
-    problem: Problem,
-    leaves: list[Feature],
-    goal: Goal,
-    places: Grid,
-    rows: np.ndarray,
-    numbers: tuple[int, ...],
-    deepest: int,
-) -> Iterator[Answer]:
+def _expressed(work: Work, leaves: list[Feature], deepest: int, capacity: int) -> Iterator[Answer]:
     """The first expression over some features that has the wanted value at all places."""
+    goal, problem = work.goal, work.problem
     if not goal.is_integer and len(goal.kinds) > 2:
         return
     extra: set[int] = set()
     for _ in range(6):
-        limit = time.monotonic() + 0.2 * max(problem.time_left, 0.0)
-        bank = bank_of(leaves, goal, np.array(sorted({*rows.tolist(), *extra})), numbers)
+        limit = time.monotonic() + 0.3 * max(problem.time_left, 0.0)
+        rows = np.array(sorted({*work.rows.tolist(), *extra}))
+        bank = bank_of(leaves, goal, rows, work.numbers, capacity)
         failed: list[int] = []
         for expr, count in expressed(bank, goal, deepest, min(limit, problem.deadline)):
-            wrong = _wrong(places, expr, goal)
+            wrong = _wrong(work.places, expr, goal)
             if not len(wrong):
-                yield Answer(_integral(expr, places, goal), how="expression", tried=count)
+                yield Answer(_integral(expr, work.places, goal), how="expression", tried=count)
                 return
             failed = wrong[:32].tolist()
             break
@@ -234,58 +246,44 @@ def _expressed(
         extra.update(failed)
 
 
-def _combined(
-    leaves: list[Feature],
-    goal: Goal,
-    places: Grid,
-    rows: np.ndarray,
-    numbers: tuple[int, ...],
-    deadline: float,
-) -> Iterator[Answer]:
+def _combined(work: Work, leaves: list[Feature]) -> Iterator[Answer]:
     """The first tables of an arithmetic combination that hold at all places."""
+    goal, deadline = work.goal, work.problem.deadline
     if len(goal.kinds) > 64:
         return
-    bank = bank_of(leaves, goal, rows, numbers[:4], 4000)
+    bank = bank_of(leaves, goal, work.rows, work.numbers[:4], 3000)
     for _ in bank.grow(3, deadline):
         pass
     found = 0
-    for answer in of_combination(bank, goal, rows):
+    for answer in of_combination(bank, goal, work.rows):
         if time.monotonic() > deadline or found == 2:
             return
-        values = places.column(answer.expr, dict(answer.constants))
+        values = work.places.column(answer.expr, dict(answer.constants))
         if values is not None and np.array_equal(values, goal.values):
             found += 1
             yield replace(answer, tried=bank.tried)
 
 
-def _decided(
-    problem: Problem,
-    leaves: list[Feature],
-    found: list[Feature],
-    goal: Goal,
-    places: Grid,
-    rows: np.ndarray,
-    numbers: tuple[int, ...],
-) -> Iterator[Answer]:
+def _decided(work: Work, leaves: list[Feature], found: list[Feature]) -> Iterator[Answer]:
     """Decision lists that hold at all places of the sample."""
-    rng = problem.rng()
-    chosen = set(rows.tolist()) | set(rng.permutation(len(goal.codes))[:1200].tolist())
+    goal, problem = work.goal, work.problem
+    more = problem.rng().permutation(len(goal.codes))[:800].tolist()
+    chosen = set(work.rows.tolist()) | set(more)
     for _ in range(6):
         at = np.array(sorted(chosen))
-        limit = min(problem.deadline, time.monotonic() + 0.1 * max(problem.time_left, 0.0))
-        bank = bank_of(leaves, goal, at, numbers, 5000)
+        limit = min(problem.deadline, time.monotonic() + 0.15 * max(problem.time_left, 0.0))
+        bank = bank_of(leaves, goal, at, work.numbers, 4000)
         for _ in bank.grow(3, limit):
             pass
-        limit = min(problem.deadline, time.monotonic() + 0.1 * max(problem.time_left, 0.0))
-        trees = decisions(bank, found, goal, at, limit)
+        limit = min(problem.deadline, time.monotonic() + 0.15 * max(problem.time_left, 0.0))
         failed: set[int] = set()
-        for tree in trees:
-            wrong = _wrong(places, tree, goal)
+        for tree in decisions(bank, found, goal, at, limit):
+            wrong = _wrong(work.places, tree, goal)
             if not len(wrong):
                 yield Answer(tree, how="decisions", tried=bank.tried)
                 return
             failed |= set(wrong[:100].tolist())
-        if not failed - chosen or time.monotonic() > problem.deadline:
+        if not failed - chosen or time.monotonic() > limit:
             return
         chosen |= failed
 
@@ -307,9 +305,7 @@ def _integral(expr: Expr, places: Grid, goal: Goal) -> Expr:
     return expr
 
 
-def _first(
-    problem: Problem, setting: Setting, places: Grid, found: list[Feature], known: set[bytes]
-) -> list[Feature]:
+def _first(setting: Setting, places: Grid, known: set[bytes]) -> list[Feature]:
     """The features of a place itself."""
     names, item = setting.names, setting.item
     if setting.view.whole:
@@ -393,16 +389,16 @@ def _aggregates(
 
 def _described(base: list[Feature]) -> Iterator[tuple[Expr, bool]]:
     """Tests and numbers at a position: features, their comparisons, thresholds on them."""
-    for feature_ in base:
-        if feature_.values.dtype == bool:
-            yield feature_.expr, True
-        elif feature_.values.dtype.kind in "iu":
-            yield feature_.expr, False
     plain = [x for x in base if x.size <= 8][:40]
     for x in plain:
         if x.values.dtype.kind in "iu" and x.size <= 5:
             for k in (2, 3):
                 yield Call("eq", (Call("mod", (x.expr, Literal(k))), Literal(0))), True
+    for x in base:
+        if x.values.dtype == bool:
+            yield x.expr, True
+        elif x.values.dtype.kind in "iu":
+            yield x.expr, False
     numbers = [x for x in plain if x.values.dtype.kind in "iu" and x.size <= 8][:12]
     for x in numbers[1:]:
         # Parities, signs and distances of an item and another.
@@ -433,7 +429,7 @@ def _fractions(
 ) -> Iterator[Answer]:
     """Real answers as quotients: a numerator by enumeration for each feature as denominator."""
     tolerance = max(problem.target.claim.decode.tolerance, 1e-7)
-    found = _first(problem, setting, places, [], set())
+    found = _first(setting, places, set())
     one = feature(Literal(1), np.ones(len(values), np.int64))
     counts = [x for x in found if x.values.dtype.kind in "iu" and (x.values > 0).all()]
     sums = []
@@ -449,7 +445,8 @@ def _fractions(
         goal = goal_of(whole.astype(np.int64))
         if len(goal.kinds) > 200:
             continue
-        for answer in _solved(problem, setting, found, goal, places):
+        work = Work(problem, goal, places, probes(goal, problem.rng()), (0, 1, 2, 3))
+        for answer in (*plain_answers(found, goal), *_expressed(work, found[:30], 5, 8000)):
             expr = answer.expr
             if denominator is not one:
                 expr = Call("truediv", (expr, denominator.expr))

@@ -19,7 +19,7 @@ from dsl.program import Call, Constant, Expr, Literal, walk
 from synth.enumeration import Bank, Leaf
 from synth.trees import Formulas, Material, smallest_trees
 
-_PROBES = 384
+_PROBES = 256
 _LEAVES = 12
 _TABLE = 130
 _CAPACITY = 12_000
@@ -114,7 +114,7 @@ def tabulated(key: Expr, keys: list[Any], values: list[Any]) -> Answer:
     kinds = sorted(set(values), key=lambda value: (values.count(value), repr(value)))
     if len(kinds) == 2:
         rare = [k for k, v in zip(keys, values, strict=True) if v == kinds[0]]
-        test = (
+        test: Expr = (
             Call("eq", (key, Literal(rare[0])))
             if len(rare) == 1
             else Call("contains", (key, Literal(tuple(rare))))
@@ -123,7 +123,7 @@ def tabulated(key: Expr, keys: list[Any], values: list[Any]) -> Answer:
             test = key if rare[0] else Call("not", (key,))
         return Answer(either(test, kinds[0], kinds[1]), how="set")
     default = kinds[-1]
-    table = {k: v for k, v in zip(keys, values, strict=True)}
+    table = dict(zip(keys, values, strict=True))
     rest = {k: v for k, v in table.items() if v != default}
     if len(rest) + 1 < len(table):
         shorter = Call("get", (Constant("TABLE"), key, Literal(default)))
@@ -168,12 +168,12 @@ def ranked(features: list[Feature], goal: Goal, most: int) -> list[Feature]:
     """The features that tell most about the answers, the shortest of equals, and the first three,
     which everything is made of."""
     bits = informative(features, goal)
-    order = sorted(range(len(features)), key=lambda k: (round(bits[k], 3), features[k].size))
+    order = sorted(range(len(features)), key=lambda k: (round(float(bits[k]), 3), features[k].size))
     chosen = list(dict.fromkeys([*range(min(3, len(features))), *order]))[: most + 3]
     return [features[k] for k in chosen]
 
 
-def probes(features: list[Feature], goal: Goal, rng: np.random.Generator) -> np.ndarray:
+def probes(goal: Goal, rng: np.random.Generator) -> np.ndarray:
     """Places on which candidates are compared: some of every answer, else at random."""
     picked: list[int] = []
     share = max(2, _PROBES // (2 * len(goal.kinds)))

@@ -18,6 +18,7 @@ from dsl.program import Call, Literal
 from synth.code_length import log2_factorials
 from synth.inequalities.cells import Cells, group_bits
 from synth.inequalities.forms import (
+    MIXED,
     Feature,
     Form,
     Residue,
@@ -27,10 +28,11 @@ from synth.inequalities.forms import (
     spread,
 )
 
-_BINS = 48
+_BINS = 32
 _ALIKE = 0.97
 _CONSTANT_BITS = 12.0
 _GROUPS = 4096
+_COARSE = {sign * factor for factor in MIXED[::3] for sign in (1, -1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,14 @@ def order_of(form: Form) -> Order:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """All forms with the cells' places in `_BINS` quantiles (F, N), their order, and all residues."""
+    """All forms with their orders, the cells' places in `_BINS` quantiles (F, N), and all
+    residues; `coarse` numbers the forms that growth looks at, which has no eye for fine factors."""
 
     forms: tuple[Form, ...]
     orders: tuple[Order, ...]
     places: np.ndarray
     edges: np.ndarray
+    coarse: tuple[int, ...]
     residues: tuple[Residue, ...]
     joint: tuple[Feature, ...]
 
@@ -99,6 +103,7 @@ def library_of(cells: Cells) -> Library:
         orders,
         places,
         edges,
+        tuple(i for i, form in enumerate(every) if form.mixed is None or form.mixed[1] in _COARSE),
         tuple(residues(cells)),
         tuple(joint_residues(cells)),
     )
@@ -128,7 +133,7 @@ def grown(
             if time.monotonic() > deadline:
                 break
             candidates += _extended(cells, library, state, counted, held, 4 * width)
-            tried += len(library.forms) * _BINS + len(counted)
+            tried += len(library.coarse) * _BINS + len(counted)
         shorter = min(state.bits for state in beam)
         beam = _distinct(
             sorted((c for c in candidates if c.bits < shorter), key=lambda s: s.bits), width
@@ -152,7 +157,8 @@ def _extended(
     have = sum(feature.bits for feature in state.features)
     found: list[tuple[float, int, int]] = []
     lengths, cuts = _threshold_lengths(library, state.codes, cells.labels, groups)
-    for number, form in enumerate(library.forms):
+    for number in library.coarse:
+        form = library.forms[number]
         if form.axes != (held,):
             found.append((float(lengths[number]) + form.bits + _CONSTANT_BITS, number, -1))
     for number, feature in enumerate(counted):
@@ -187,9 +193,9 @@ def _threshold_lengths(
     most = int(np.bincount(codes).max()) + 1
     factorials = log2_factorials(1 << most.bit_length()).astype(np.float32)
     ranks = np.log2(np.arange(1, len(factorials) + 2, dtype=np.float32))
-    lengths = np.empty(len(library.forms))
-    cuts = np.empty(len(library.forms), np.int64)
-    for number in range(len(library.forms)):
+    lengths = np.full(len(library.forms), np.inf)
+    cuts = np.zeros(len(library.forms), np.int64)
+    for number in library.coarse:
         counts = np.bincount(base + library.places[number], minlength=groups * 2 * _BINS)
         left = counts.reshape(groups, 2, _BINS).cumsum(2)
         right = left[:, :, -1:] - left
@@ -293,7 +299,7 @@ def _as_feature(residue: Residue, cells: Cells, held: int) -> Feature:
 
 def _row_bits(weights: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """For each row of codes (F, n), the bits of the labels grouped by code and pattern."""
-    count, width = codes.shape
+    count = len(codes)
     span = int(codes.max()) + 1
     index = (codes + span * np.arange(count)[:, None]).ravel()
     bits = np.zeros(count)

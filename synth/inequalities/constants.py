@@ -48,7 +48,6 @@ def best_cut(
     inner = np.where(finite, inner, np.inf)
     place = int(inner.argmin())
     least = float(inner[place])
-    best: Cut | None = None
     interval = _span(keys, inner, place, least)
     spans = dict.fromkeys(_span(keys, inner, place, least + slack) for slack in _SLACKS)
     simplest = simplest_integers if whole else simplest_fractions

@@ -1,7 +1,7 @@
 """The quantities that tests compare with a constant, and the residues that count.
 
-A form is `left < c * right`: cross-multiplied powers, linear forms, quadratics, products.  A feature
-is a small integer: a form with its constant, or a residue.
+A form is `left < c * right`: cross-multiplied powers, linear forms, quadratics, products.  A
+feature is a small integer: a form with its constant, or a residue.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from synth.inequalities.cells import Axis, Cells
 _POWERS = 5
 _LINEAR = 4
 _MODULI = tuple(range(2, 17))
-_MIXED = tuple(round(10 ** (k / 5)) for k in range(0, 15))
+MIXED = tuple(round(10 ** (k / 5)) for k in range(0, 15))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def forms(cells: Cells) -> list[Form]:
             found += [
                 mixed_form(axes, columns, (one, other), (p, sign * q, r))
                 for p, r in ((1, 2), (1, 3), (2, 3), (3, 2), (2, 1), (3, 1))
-                for q in _MIXED
+                for q in MIXED
                 for sign in (1, -1)
                 if not (q > 1 and (p, r) in ((1, 2), (1, 3)))
             ]

@@ -178,7 +178,7 @@ def _scored(counts: Counts, weights: np.ndarray, gate: int | None) -> Formula:
             minlength=high - low + 1,
         )
         truths.append(_filled(balance))
-    score, shift = _weighted_sum(weights)
+    score = _weighted_sum(weights)
     plain = nodes(score) == 1
     name: Expr = score if plain else Variable("score")
     if gate is None:
@@ -210,7 +210,7 @@ def _filled(balance: np.ndarray) -> np.ndarray:
     return np.asarray(balance[nearest] > 0)
 
 
-def _weighted_sum(weights: np.ndarray) -> tuple[Expr, int]:
+def _weighted_sum(weights: np.ndarray) -> Expr:
     expr: Expr | None = None
     order = sorted(np.flatnonzero(weights).tolist(), key=lambda i: (weights[i] < 0, i))
     for i in order:
@@ -222,7 +222,7 @@ def _weighted_sum(weights: np.ndarray) -> tuple[Expr, int]:
         else:
             expr = Call("add" if weight > 0 else "sub", (expr, part))
     assert expr is not None
-    return expr, 0
+    return expr
 
 
 def _gated(score: Expr, gate: Expr, truths: list[np.ndarray], low: int) -> Expr:
@@ -230,7 +230,9 @@ def _gated(score: Expr, gate: Expr, truths: list[np.ndarray], low: int) -> Expr:
     off, on = truths
     if np.array_equal(off, on):
         return _intervals(score, off, low)
-    options = [Call("ite", (gate, _intervals(score, on, low), _intervals(score, off, low)))]
+    options: list[Expr] = [
+        Call("ite", (gate, _intervals(score, on, low), _intervals(score, off, low)))
+    ]
     if (on | ~off).all():
         extra = _least_runs(on & ~off, off)
         options.append(_either(_intervals(score, off, low), _both(gate, score, extra, low)))
@@ -378,12 +380,8 @@ def _literals(counts: Counts, grid: np.ndarray) -> list[_Gate]:
 
 
 def _joined(name: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    match name:
-        case "and":
-            return a & b
-        case "or":
-            return a | b
-    return a ^ b
+    operations = {"and": np.logical_and, "or": np.logical_or, "ne": np.logical_xor}
+    return np.asarray(operations[name](a, b))
 
 
 def _top(gain: np.ndarray, most: int) -> list[tuple[int, int]]:

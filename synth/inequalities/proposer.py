@@ -14,8 +14,9 @@ import numpy as np
 
 from dsl.claim import Hypothesis
 from dsl.program import Call, Expr, Program
-from synth.inequalities.atoms import Library, State, explained, grown, library_of
-from synth.inequalities.cells import Cells, baseline_bits, cells_of
+from synth.inequalities.atoms import Library, compressed, explained, grown, library_of
+from synth.inequalities.cells import Cells, baseline_bits, cells_of, group_bits
+from synth.inequalities.forms import Feature
 from synth.inequalities.formulas import statements
 from synth.inequalities.refinement import Rule, refined, written
 from synth.problem import Problem
@@ -67,10 +68,10 @@ def _shortest(rules: list[Rule], limit: float) -> list[Rule]:
 
 def _feature_sets(
     cells: Cells, library: Library, limit: float, deadline: float
-) -> tuple[list[tuple[Any, ...]], int]:
+) -> tuple[list[tuple[Feature, ...]], int]:
     """The most promising sets of features, from the search without a held variable and from one
     with each variable held."""
-    ranked: list[tuple[float, tuple[Any, ...]]] = []
+    ranked: list[tuple[float, tuple[Feature, ...]]] = []
     states, tried = grown(cells, library, None, width=6, depth=5, deadline=deadline)
     ranked += [(state.bits, state.features) for state in states if state.features]
     for held in range(len(cells.axes)):
@@ -78,12 +79,12 @@ def _feature_sets(
             break
         states, count = grown(cells, library, held, width=3, depth=4, deadline=deadline)
         tried += count
-        promising = [state for state in states if _promises(state, cells, limit)]
+        promising = [state for state in states if state.bits < limit]
         for state in promising[:_SETS]:
             for features in explained(cells, library, state, held):
                 ranked.append((_length(features, cells), features))
     ranked.sort(key=lambda item: item[0])
-    chosen: list[tuple[Any, ...]] = []
+    chosen: list[tuple[Feature, ...]] = []
     seen: set[frozenset[Expr]] = set()
     for bits, features in ranked:
         key = frozenset(feature.expr for feature in features)
@@ -96,14 +97,7 @@ def _feature_sets(
     return chosen, tried
 
 
-def _promises(state: State, cells: Cells, limit: float) -> bool:
-    return state.bits < limit
-
-
-def _length(features: tuple[Any, ...], cells: Cells) -> float:
-    from synth.inequalities.atoms import compressed
-    from synth.inequalities.cells import group_bits
-
+def _length(features: tuple[Feature, ...], cells: Cells) -> float:
     codes = np.zeros(len(cells), np.int64)
     for feature in features:
         codes = compressed(codes * feature.arity + feature.codes)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dsl.program import Expr
+from dsl.program import Call, Expr, Literal, Variable
 from synth.inequalities.atoms import Library, Order, order_of
 from synth.inequalities.cells import Cells
 from synth.inequalities.constants import Cut, best_cut
@@ -98,11 +98,34 @@ def _improved(cells: Cells, library: Library, rule: Rule, best: float, deadline:
             rival = rule_of(cells, single, formula)
             if rival.bits < rule.bits:
                 rule = _without_idle(rival)
+        rule = _with_divisors(cells, library, rule)
         if (number and rule.bits >= before - 0.5) or time.monotonic() > deadline:
             break
         if rule.bits > _FAR * best:
             break
     return rule
+
+
+def _with_divisors(cells: Cells, library: Library, rule: Rule) -> Rule:
+    """The rule with a residue by a divisor of its modulus, where that is shorter."""
+    best = rule
+    for place, feature in enumerate(rule.features):
+        match feature.expr:
+            case Call("mod", (inner, Literal(int(modulus)))):
+                pass
+            case _:
+                continue
+        for divisor in range(2, modulus // 2 + 1):
+            if modulus % divisor:
+                continue
+            expr = Call("mod", (inner, Literal(divisor)))
+            coarse = replace(feature, expr=expr, codes=feature.codes % divisor, arity=divisor)
+            features = (*rule.features[:place], coarse, *rule.features[place + 1 :])
+            for formula in _formulas(cells, features, 1):
+                rival = rule_of(cells, features, formula)
+                if rival.bits < best.bits:
+                    best = rival
+    return _without_idle(best)
 
 
 def _without_idle(rule: Rule) -> Rule:
@@ -116,8 +139,6 @@ def _without_idle(rule: Rule) -> Rule:
         return rule
     # The names of the features move up.
     kept = {id(feature): f"f{i}" for i, feature in enumerate(features)}
-    from dsl.program import Variable
-
     names: dict[str, Expr] = {
         f"f{i}": Variable(kept[id(feature)])
         for i, feature in enumerate(rule.features)

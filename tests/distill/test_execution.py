@@ -63,9 +63,7 @@ def test_one_two_and_eight_workers_give_the_same_verdicts(
         assert verdicts(opened, processes) == alone
 
 
-def test_a_local_dask_cluster_gives_the_same_verdicts(
-    described: task.Task, opened: Target
-) -> None:
+def test_a_local_dask_cluster_gives_the_same_verdicts(described: task.Task, opened: Target) -> None:
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None

@@ -31,7 +31,7 @@ TEXT = st.sampled_from(TOKENS)
 REAL_ONLY = {"sqrt", "exp", "log", "tanh", "sin", "cos"}
 COMPARED = {"lt", "le", "gt", "ge", "eq", "ne"}
 ARITY = {"ite": 3, "max": 2, "min": 2} | dict.fromkeys(
-    ("neg", "abs", "not", "int", "floor", "ceil", *REAL_ONLY), 1
+    ("neg", "abs", "not", "int", "floor", "ceil", "isqrt", *REAL_ONLY), 1
 )
 SCALARS = sorted([*SCALAR, "max", "min"])
 
@@ -49,6 +49,8 @@ def arguments(name: str) -> st.SearchStrategy[tuple[Any, ...]]:
             return st.one_of(st.tuples(WHOLE, WHOLE), st.tuples(REAL, REAL))
         case _ if name in COMPARED:
             return st.one_of(st.tuples(number, number), st.tuples(TEXT, TEXT))
+        case "isqrt":
+            return st.tuples(st.one_of(WHOLE, TRUTH))
         case _ if name in REAL_ONLY:
             return st.tuples(REAL)
     return st.tuples(*[number] * ARITY.get(name, 2))
@@ -106,7 +108,7 @@ def test_numpy_python_values_and_the_text_agree(name: str) -> None:
     check()
 
 
-@pytest.mark.parametrize("name", [n for n in SCALARS if n not in REAL_ONLY])
+@pytest.mark.parametrize("name", [n for n in SCALARS if not PRIMITIVES[n].no_smt])
 def test_z3_agrees_with_python_on_integers_and_truth_values(name: str) -> None:
     import z3
 

@@ -9,38 +9,18 @@ import pytest
 
 from distill.report import features, grids, hidden, machine, source, spectra
 from distill.report.account import Account
-from dsl.claim import Claim, Decode, Proved, Recurrence, Target
+from dsl.claim import Recurrence, Target
 from dsl.domain import Domain
-from dsl.parser import parse, parse_expression
+from dsl.parser import parse
 from synth.statistics import Basis, orthonormal
-
-COUNTER = """
-def program(x):
-    count = 0
-    outputs = []
-    for x_t in x:
-        count = (count + x_t) % 3
-        outputs.append(count)
-    return outputs
-"""
-
-
-def account(text: str, domain: str, runtime, *, pack: str = "", rule: str = "round") -> Account:
-    names = Domain(domain).names
-    pack = pack or f"[{', '.join(names)}]"
-    decode = Decode(rule, tolerance=0.01 if rule == "value" else 0.0)
-    claim = Claim(parse_expression(pack), dtype="float32", decode=decode)
-    target = Target(Domain(domain), claim, runtime)
-    return Account("test", target, parse(text), text, Proved("by hand", domain, "exact"), ())
+from tests.distill.report.accounts import COUNTER, account
 
 
 def test_the_map_of_two_inputs_outlines_every_disagreement() -> None:
     def network(x: np.ndarray) -> np.ndarray:
         return np.where((x[:, 0] == 2) & (x[:, 1] == 5), 9, x[:, 0] + x[:, 1])
 
-    given = account(
-        "def program(a, b):\n    return a + b\n", "a: int[0..6], b: int[0..8]", network
-    )
+    given = account("def program(a, b):\n    return a + b\n", "a: int[0..6], b: int[0..8]", network)
     network_map, program_map = grids.pictures(given)
     assert "differ on 1 of the 63 inputs" in network_map.caption
     titles = [node.text for node in ElementTree.fromstring(network_map.svg).iter() if node.text]

@@ -1,0 +1,408 @@
+"""Unrolled networks rolled up again: one step, its first state, and a check that they are equal.
+
+A network over a sequence that was written as a loop comes as one long program, its loop unrolled.
+`rolled` finds the step by the period of that program and compares every round with it, operation by
+operation and weight by weight; so the network and its step, carried out over the sequence, are the
+same computation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from dsl.networks import bindings
+from dsl.primitives.tensor import TENSOR
+from dsl.program import Assign, Call, Constant, Expr, Literal, Program, Variable
+
+_VIEWS = ("reshape", "transpose", "slice")
+START = -1
+"""The round of what is computed before the first symbol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rolled:
+    """`step` takes x (B, *item) and h (B, n) to a record (y, h); `start` is the first h (n,).
+
+    The network's output is the output of every round, `lead` rows for the time before the first
+    symbol left aside, or, where not `every_step`, that of the last round.
+    """
+
+    step: Program
+    start: np.ndarray
+    length: int
+    every_step: bool
+    lead: int
+
+
+Fixed: TypeAlias = np.ndarray
+"""A value that does not depend on the input."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Entries of the input that belong to one round: their places in the item, in a shape."""
+
+    round: int
+    places: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A binding that computes; `round` is the last symbol that it depends on."""
+
+    name: str
+    call: Call
+    round: int
+
+
+Part: TypeAlias = Fixed | View | Node
+
+
+@dataclass
+class Graph:
+    """The parts of an unrolled network, by name."""
+
+    network: Program
+    parts: dict[str, Part] = field(default_factory=dict)
+    codes: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def part(self, expr: Expr) -> Part:
+        match expr:
+            case Variable(name):
+                return self.parts[name]
+            case Constant(name):
+                return np.asarray(self.network.constant(name))
+            case Literal(value):
+                return np.asarray(value)
+        raise ValueError(f"{expr} is no argument of a network's call")
+
+    def args(self, node: Node) -> Iterator[Part]:
+        return (self.part(arg) for arg in node.call.args)
+
+
+def rolled(network: Program, shape: tuple[int, ...]) -> Rolled | None:
+    """The step of a network whose packed input has `shape` (without the batch axis, the sequence
+    first); None where it is no unrolled loop."""
+    if len(network.inputs) != 1 or len(shape) < 1 or shape[0] < 2:
+        return None
+    graph = _graph(network, shape)
+    if graph is None or not isinstance(network.result, Variable):
+        return None
+    outputs, every_step = _outputs(graph, network.result, shape[0])
+    lead = len(outputs) - shape[0] if every_step else 0
+    rounds = outputs[lead:] if every_step else outputs
+    if lead not in (0, 1) or (every_step and not _in_order(rounds)):
+        return None
+    if not every_step and _round(rounds[0]) != shape[0] - 1:
+        return None
+    answers = dict(enumerate(rounds)) if every_step else {shape[0] - 1: rounds[0]}
+    return _checked(graph, answers, shape, every_step, lead)
+
+
+def _in_order(rounds: list[Part]) -> bool:
+    return all(_round(part) == i for i, part in enumerate(rounds))
+
+
+def _round(part: Part) -> int:
+    return part.round if isinstance(part, (View, Node)) else START
+
+
+def _graph(network: Program, shape: tuple[int, ...]) -> Graph | None:
+    graph = Graph(network)
+    ((name, _),) = network.inputs
+    codes = np.arange(2 * int(np.prod(shape))).reshape(2, *shape)
+    graph.codes[name] = codes
+    whole = int(np.prod(shape[1:]))
+    for key, call in bindings(network):
+        source = call.args[0] if call.args else None
+        if call.primitive in _VIEWS and isinstance(source, Variable) and source.name in graph.codes:
+            seen = np.asarray(
+                TENSOR[call.primitive].numpy(graph.codes[source.name], **dict(call.options))
+            )
+            graph.codes[key] = seen
+            view = _view(seen, int(np.prod(shape)), whole)
+            if view is not None:
+                graph.parts[key] = view
+            continue
+        if any(isinstance(a, Variable) and a.name not in graph.parts for a in call.args):
+            return None  # an operation on several rounds at once
+        parts = [graph.part(arg) for arg in call.args]
+        if all(isinstance(part, np.ndarray) for part in parts):
+            value = TENSOR[call.primitive].numpy(*parts, **dict(call.options))
+            graph.parts[key] = np.asarray(value)
+        else:
+            graph.parts[key] = Node(key, call, max(_round(part) for part in parts))
+    return graph
+
+
+def _view(seen: np.ndarray, row: int, item: int) -> View | None:
+    """The view that coded entries (2, ...) show; None where they belong to several rounds."""
+    if seen.ndim < 1 or len(seen) != 2 or not np.array_equal(seen[1], seen[0] + row):
+        return None
+    rounds = np.unique(seen[0] // item)
+    if len(rounds) != 1:
+        return None
+    places = tuple((seen[0] % item).ravel().tolist())
+    return View(int(rounds[0]), places, tuple(seen.shape[1:]))
+
+
+def _outputs(graph: Graph, result: Variable, length: int) -> tuple[list[Part], bool]:
+    """The output of every round, without the axis of time; or that of the last, and False."""
+    part = graph.parts[result.name] if result.name in graph.parts else np.zeros(0)
+    match part:
+        case Node(_, Call("concat", args) as call, _) if len(args) in (length, length + 1):
+            if call.option("axis") != 1:
+                return [part], False
+            inner = [_unstacked(graph, graph.part(arg)) for arg in args]
+            if any(piece is None for piece in inner):
+                return [part], False
+            return [piece for piece in inner if piece is not None], True
+    return [part], False
+
+
+def _unstacked(graph: Graph, part: Part) -> Part | None:
+    """What was reshaped from (B, *y) to (B, 1, *y)."""
+    match part:
+        case Node(_, Call("reshape", (source,)) as call, _):
+            shape = call.option("shape")
+            return graph.part(source) if len(shape) >= 2 and shape[:2] == (-1, 1) else None
+        case np.ndarray():
+            return part
+    return None
+
+
+def _checked(
+    graph: Graph, answers: dict[int, Part], shape: tuple[int, ...], every_step: bool, lead: int
+) -> Rolled | None:
+    """The step taken from the middle of the loop, if every round is the same as it."""
+    length = shape[0]
+    states = _states(graph, answers, length)
+    for pivot in range(max(1, length // 2), 0, -1):
+        slots, after = states[pivot], states[pivot + 1] if pivot + 1 < length else states[pivot]
+        if pivot + 1 < length and len(slots) != len(after):
+            continue
+        pattern = Pattern(graph, pivot, slots, after, answers.get(pivot), answers[length - 1])
+        start = pattern.compared(answers, length)
+        if start is not None:
+            step = _step_program(pattern, shape)
+            if step is not None:
+                return Rolled(step, start, length, every_step, lead)
+    return None
+
+
+def _states(graph: Graph, answers: dict[int, Part], length: int) -> list[list[Part]]:
+    """For each round the values of earlier rounds that it needs, in the order of first use."""
+    states: list[list[Part]] = [[] for _ in range(length + 1)]
+    for place in range(length - 1, -1, -1):
+        roots = [answers[place]] if place in answers else []
+        roots += states[place + 1]
+        found: dict[str, Part] = {}
+        seen: set[str] = set()
+        for root in roots:
+            _leaves(graph, root, place, found, seen)
+        states[place] = list(found.values())
+    return states
+
+
+def _leaves(graph: Graph, root: Part, place: int, found: dict[str, Part], seen: set[str]) -> None:
+    stack = [root]
+    while stack:
+        part = stack.pop()
+        match part:
+            case Node(name, _, round) if name not in seen:
+                if round < place:
+                    found.setdefault(name, part)
+                    continue
+                seen.add(name)
+                stack.extend(reversed(list(graph.args(part))))
+
+
+@dataclass
+class Pattern:
+    """One round as the model of all: its output and next state over its state `slots`."""
+
+    graph: Graph
+    pivot: int
+    slots: list[Part]
+    after: list[Part]
+    answer: Part | None
+    last: Part
+
+    def slot(self, part: Part) -> int | None:
+        for i, slot in enumerate(self.slots):
+            if isinstance(part, Node) and isinstance(slot, Node) and part.name == slot.name:
+                return i
+        return None
+
+    def compared(self, answers: dict[int, Part], length: int) -> np.ndarray | None:
+        """The first state, if every round is the same as this one."""
+        needed: dict[int, Part] = {}
+        model = self.answer
+        for place in range(length - 1, -1, -1):
+            bound: dict[int, Part] = {}
+            pairs = [(self.after[i], part) for i, part in needed.items()]
+            if place in answers:
+                if model is None:
+                    return None
+                pairs.append((model, answers[place]))
+            if not all(self.same(a, b, place, bound) for a, b in pairs):
+                return None
+            needed = bound
+        values: list[np.ndarray] = []
+        for i in range(len(self.slots)):
+            part = needed.get(i)
+            if not isinstance(part, np.ndarray) or (part.ndim > 1 and len(part) != 1):
+                return None
+            values.append(part.reshape(-1))
+        return np.concatenate(values) if values else np.zeros(0, np.float32)
+
+    def same(self, model: Part, other: Part, place: int, bound: dict[int, Part]) -> bool:
+        """Does `other`, in round `place`, do what `model` does in the pivot's?"""
+        stack = [(model, other)]
+        seen: set[tuple[str, str]] = set()
+        while stack:
+            a, b = stack.pop()
+            slot = self.slot(a)
+            if slot is not None:
+                if not self._bind(slot, b, place, bound):
+                    return False
+                continue
+            match a, b:
+                case (np.ndarray(), np.ndarray()):
+                    if a.dtype != b.dtype or not np.array_equal(a, b):
+                        return False
+                case (View(), View()):
+                    if b.round != place or (a.places, a.shape) != (b.places, b.shape):
+                        return False
+                case (Node(), Node()):
+                    if (a.name, b.name) in seen:
+                        continue
+                    seen.add((a.name, b.name))
+                    alike = a.call.primitive == b.call.primitive
+                    if not alike or a.call.options != b.call.options:
+                        return False
+                    left, right = list(self.graph.args(a)), list(self.graph.args(b))
+                    if b.round != place or len(left) != len(right):
+                        return False
+                    stack.extend(zip(left, right))
+                case _:
+                    return False
+        return True
+
+    def _bind(self, slot: int, part: Part, place: int, bound: dict[int, Part]) -> bool:
+        if not isinstance(part, np.ndarray) and _round(part) >= place:
+            return False
+        if isinstance(part, View):
+            return False
+        known = bound.setdefault(slot, part)
+        if isinstance(known, np.ndarray) and isinstance(part, np.ndarray):
+            return np.array_equal(known, part)
+        return known is part
+
+
+def _step_program(pattern: Pattern, shape: tuple[int, ...]) -> Program | None:
+    """The pattern as a program of x and h."""
+    graph = pattern.graph
+    body: list[Assign] = []
+    constants: dict[str, Any] = {}
+    names: dict[str, Expr] = {}
+    widths = _widths(pattern, shape)
+    if widths is None:
+        return None
+    start = 0
+    for i, (slot, (width, entries)) in enumerate(zip(pattern.slots, widths)):
+        assert isinstance(slot, Node)
+        options = (("axis", 1), ("start", start), ("stop", start + width))
+        body.append(Assign((f"h_{i}",), (Call("slice", (Variable("h"),), options),)))
+        names[slot.name] = Variable(f"h_{i}")
+        if entries != (width,):
+            call = Call("reshape", (Variable(f"h_{i}"),), (("shape", (-1, *entries)),))
+            body.append(Assign((f"h_{i}_shaped",), (call,)))
+            names[slot.name] = Variable(f"h_{i}_shaped")
+        start += width
+
+    def written(part: Part) -> Expr | None:
+        match part:
+            case np.ndarray():
+                if part.ndim == 0 and part.dtype.kind in "fiu":
+                    return Literal(part.item())
+                name = f"c_{len(constants)}"
+                name = next((k for k, v in constants.items() if _alike(v, part)), name)
+                constants[name] = part
+                return Constant(name)
+            case View(_, places, entries):
+                if places != tuple(range(int(np.prod(shape[1:])))):
+                    return None
+                if entries == shape[1:]:
+                    return Variable("x")
+                name = "x_" + "_".join(map(str, entries)) if entries else "x_item"
+                if all(name not in s.names for s in body):
+                    call = Call("reshape", (Variable("x"),), (("shape", (-1, *entries)),))
+                    body.append(Assign((name,), (call,)))
+                return Variable(name)
+            case Node(name, _, _):
+                return names.get(name)
+        return None
+
+    roots = [pattern.answer if pattern.answer is not None else pattern.last, *pattern.after]
+    for node in _ordered(graph, roots, pattern):
+        args = [written(arg) for arg in graph.args(node)]
+        if any(arg is None for arg in args):
+            return None
+        call = Call(node.call.primitive, tuple(a for a in args if a), node.call.options)
+        body.append(Assign((node.name,), (call,)))
+        names[node.name] = Variable(node.name)
+    after: list[Expr] = []
+    for i, (part, (width, entries)) in enumerate(zip(pattern.after, widths)):
+        expr = written(part)
+        if expr is None:
+            return None
+        if entries != (width,):
+            call = Call("reshape", (expr,), (("shape", (-1, width)),))
+            body.append(Assign((f"flat_{i}",), (call,)))
+            expr = Variable(f"flat_{i}")
+        after.append(expr)
+    answer = written(roots[0])
+    if answer is None or not after:
+        return None
+    body.append(Assign(("after",), (Call("concat", tuple(after), (("axis", 1),)),)))
+    result = Call("tuple", (answer, Variable("after")))
+    return Program(
+        "step", (("x", None), ("h", None)), tuple(body), result, tuple(constants.items())
+    )
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> bool:
+    return a is b or (a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b))
+
+
+def _ordered(graph: Graph, roots: list[Part], pattern: Pattern) -> list[Node]:
+    """The nodes of the pivot's round that the roots need, in the order of the network."""
+    found: set[str] = set()
+    stack = list(roots)
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Node) and pattern.slot(part) is None and part.name not in found:
+            found.add(part.name)
+            stack.extend(graph.args(part))
+    kept = [graph.parts[name] for name, _ in bindings(graph.network) if name in found]
+    return [part for part in kept if isinstance(part, Node)]
+
+
+def _widths(pattern: Pattern, shape: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]] | None:
+    """How many entries each slot has, and their shape."""
+    from dsl.networks import shapes
+
+    kinds = shapes(pattern.graph.network, shape)
+    result = []
+    for slot in pattern.slots:
+        if not isinstance(slot, Node):
+            return None
+        entries = kinds[slot.name].shape[1:]
+        result.append((int(np.prod(entries)), tuple(entries)))
+    return result

@@ -1,0 +1,152 @@
+"""Programs for transformers, from what they answer at every position."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from distill.pipeline import compile_target
+from dsl.claim import Claim, Decode, Proved, Refuted, Target
+from dsl.domain import Domain
+from dsl.evaluate import call
+from dsl.parser import parse, parse_expression
+from dsl.printer import to_python
+from synth.attention import machines
+from synth.attention.proposer import propose
+from synth.expressions import disagreements
+from synth.problem import Problem, observe
+from tests.transformers import target_of, trained
+from verify.enumeration import verify
+
+
+def black_box(domain: str, function, *, labels=None, shape_after=0) -> Target:
+    """A target whose network is a Python function from a list to a list of class numbers."""
+    classes = 40
+
+    def runtime(packed: np.ndarray) -> np.ndarray:
+        rows = [function([int(x) for x in row]) for row in packed]
+        return np.eye(classes)[np.array(rows, int).reshape(len(packed), -1)]
+
+    fields = Domain(domain)
+    kind = next(iter(fields.types.values()))
+    alphabet = getattr(kind.item, "alphabet", ())
+    tokens = "[" + ", ".join(f'"{a}"' for a in alphabet) + "]"
+    pack = f"[{tokens}.index(c) for c in s]" if alphabet else "s"
+    decode = Decode("argmax", labels=labels)
+    return Target(fields, Claim(parse_expression(pack, "pack"), "int64", decode=decode), runtime)
+
+
+def first_exact(target: Target, seconds: float = 40, proposer=propose) -> str:
+    """The text of the first program that agrees with all inputs of a small domain."""
+    observations = observe(target, list(target.domain.batches()))
+    problem = Problem(target, observations, True, time.monotonic() + seconds)
+    for hypothesis in proposer(problem):
+        if not disagreements(problem, hypothesis.program, 1):
+            return to_python(hypothesis.program)
+    raise AssertionError("no program was found")
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda s: [s.count(c) for c in s], "return [s.count(c) for c in s]"),
+        (lambda s: [sum(d < c for d in s) for c in s], "return [sum(d < c for d in s) for c in s]"),
+        (lambda s: sorted(s), "return sorted(s)"),
+        (lambda s: s[::-1], "return s[::-1]"),
+        (lambda s: [max(s[max(i - 1, 0)], c) for i, c in enumerate(s)], "max("),
+        (lambda s: [c + i % 2 for i, c in enumerate(s)], "i % 2"),
+        (lambda s: [int(all(d % 2 == 0 for d in s)) for _ in s], "all(d % 2 == 0 for d in s)"),
+    ],
+)
+def test_select_and_aggregate_is_written_as_python_would_write_it(function, expected):
+    text = first_exact(black_box("s: seq(int[0..3], 1..5)", function))
+    assert expected in text
+
+
+def test_a_head_that_finds_nothing_gives_the_most_frequent_item():
+    def shifted(s):
+        most = min(d for d in s if s.count(d) == max(s.count(e) for e in s))
+        return [s[i - 1] if i else most for i in range(len(s))]
+
+    text = first_exact(black_box('s: seq(tokens("abc"), 1..5)', shifted, labels=tuple("abc") * 14))
+    assert "s[i - 1] if i >= 1 else min(" in text
+
+
+def test_unrelated_items_become_a_table():
+    table = [3, 0, 7, 5]
+    text = first_exact(black_box("s: seq(int[0..3], 1..4)", lambda s: [table[c] for c in s]))
+    assert "TABLE = {" in text and "TABLE[c]" in text
+
+
+def test_one_answer_for_a_whole_sequence_may_look_at_every_position():
+    def balanced(s):
+        depth = [s[: i + 1].count(0) - s[: i + 1].count(1) for i in range(len(s))]
+        return [int(all(d >= 0 for d in depth) and depth[-1] == 0)]
+
+    target = black_box('s: seq(tokens("()"), 6)', balanced)
+    scalar = Target(
+        target.domain,
+        Claim(target.claim.pack, "int64", positions=parse_expression("0", "positions")),
+        target.runtime,
+    )
+    text = first_exact(scalar)
+    assert "enumerate(s)" in text
+
+
+def test_shuffled_answers_give_no_short_program():
+    rng = np.random.default_rng(3)
+    noise = rng.integers(0, 4, 5**6)
+    target = black_box(
+        "s: seq(int[0..3], 4)", lambda s: [noise[hash((*s, i)) % 5**6] for i in range(4)]
+    )
+    observations = observe(target, list(target.domain.batches()))
+    problem = Problem(target, observations, True, time.monotonic() + 6)
+    found = [h for h in propose(problem) if not disagreements(problem, h.program, 1)]
+    assert not found
+
+
+def test_a_language_becomes_a_machine_with_the_fewest_states():
+    def allowed(s):
+        answers, depth = [], 0
+        for k in range(len(s) + 1):
+            depth = s[:k].count(0) - s[:k].count(1)
+            answers.append((0 if depth == 0 else 1) if depth < 2 else 2)
+        return answers
+
+    target = black_box('s: seq(tokens("ab"), 0..6)', allowed)
+    text = first_exact(target, proposer=machines.propose)
+    states = text.split("ANSWERS = ")[1].split("\n")[0]
+    # Depths below zero and above two are told apart for good by what can come back to them.
+    assert states.count(",") >= 2 and "STEPS[state, c]" in text
+
+
+def test_a_trained_transformer_that_counts_is_recovered():
+    def histogram(words):
+        return (words[:, :, None] == words[:, None, :]).sum(2)
+
+    model = trained(histogram, alphabet="abcd", length=5, classes=6, seed=5)
+    target = target_of(model, "abcd", 5, None)
+    result = compile_target(target, seconds=60, only=("attention",))
+    assert isinstance(result.verdict, Proved)
+    assert to_python(result.program).endswith("return [s.count(c) for c in s]\n")
+    mutant = parse("def program(s):\n    return [max(s.count(c), 2) for c in s]\n")
+    verdict = verify(mutant, target, deadline=time.monotonic() + 60, seed=0, evidence={})
+    assert isinstance(verdict, Refuted)
+    inputs = dict(verdict.counterexample.inputs)
+    assert call(mutant, inputs["s"]) != [inputs["s"].count(c) for c in inputs["s"]]
+
+
+def test_a_trained_transformer_that_copies_is_recovered():
+    def previous(words):
+        return np.concatenate([words[:, :1], words[:, :-1]], 1)
+
+    model = trained(previous, alphabet="abc", length=6, classes=3, seed=8)
+    target = target_of(model, "abc", 6, tuple("abc"))
+    result = compile_target(target, seconds=60, only=("attention",))
+    assert isinstance(result.verdict, Proved)
+    assert "s[max(i - 1, 0)]" in to_python(result.program)
+    mutant = parse("def program(s):\n    return [s[i - 1] for i in range(len(s))]\n")
+    verdict = verify(mutant, target, deadline=time.monotonic() + 60, seed=0, evidence={})
+    assert isinstance(verdict, Refuted)

@@ -1,0 +1,1 @@
+"""Proofs about recurrent networks: products of a program's states with regions of hidden space."""

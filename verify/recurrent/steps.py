@@ -1,0 +1,181 @@
+"""Enclosures of one step, from its program of tensor primitives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dsl.program import Assign, Call, Constant, Expr, Literal, Program, Variable
+from verify.recurrent import enclosures as e
+from verify.recurrent.enclosures import Form, Unbounded, Value
+
+Environment = dict[str, Value]
+
+
+def enclosed(program: Program, inputs: Environment) -> tuple[Value, ...]:
+    """The items of the program's result (a record) for enclosures of its inputs.  Raises Unbounded
+    where an operation has none."""
+    values: Environment = dict(inputs)
+    for statement in program.body:
+        if not isinstance(statement, Assign) or len(statement.names) != len(statement.values):
+            raise Unbounded("a step must be a list of assignments")
+        for name, expr in zip(statement.names, statement.values):
+            values[name] = _value(program, expr, values)
+    match program.result:
+        case Call("tuple" | "list", args):
+            return tuple(_value(program, arg, values) for arg in args)
+        case expr:
+            return (_value(program, expr, values),)
+
+
+def _value(program: Program, expr: Expr, values: Environment) -> Value:
+    match expr:
+        case Variable(name):
+            return values[name]
+        case Constant(name):
+            return np.asarray(program.constant(name))
+        case Literal(value):
+            return np.asarray(value, np.float64)
+        case Call(primitive, args, options):
+            arguments = [_value(program, arg, values) for arg in args]
+            return applied(primitive, arguments, dict(options))
+    raise Unbounded(type(expr).__name__)
+
+
+def applied(primitive: str, args: list[Value], options: dict[str, Any]) -> Value:
+    """One tensor primitive on enclosures."""
+    if primitive not in _RULES:
+        raise Unbounded(primitive)
+    if all(isinstance(arg, np.ndarray) for arg in args):
+        return _constant(primitive, args, options)
+    return _RULES[primitive](args, options)
+
+
+def _constant(primitive: str, args: list[Value], options: dict[str, Any]) -> np.ndarray:
+    """A primitive of constants only, as the network computes it."""
+    from dsl.primitives.tensor import TENSOR
+
+    return np.asarray(TENSOR[primitive].numpy(*args, **options))
+
+
+Rule = Callable[[list[Value], dict[str, Any]], Value]
+
+
+def _form(value: Value) -> Form:
+    if not isinstance(value, Form):
+        raise Unbounded("a constant where a value of the batch was expected")
+    return value
+
+
+def _linear(args: list[Value], options: dict[str, Any]) -> Value:
+    weight = args[1]
+    bias = args[2] if len(args) > 2 else None
+    if isinstance(weight, Form) or isinstance(bias, Form) or weight.ndim != 2:
+        raise Unbounded("linear with a computed weight")
+    return e.linear(_form(args[0]), weight, bias)
+
+
+def _matmul(args: list[Value], options: dict[str, Any]) -> Value:
+    weight = args[1]
+    if isinstance(weight, Form) or weight.ndim != 2:
+        raise Unbounded("a product of two computed matrices")
+    return e.linear(_form(args[0]), weight.T, None)
+
+
+def _divided(args: list[Value], options: dict[str, Any]) -> Value:
+    divisor = args[1]
+    if isinstance(divisor, Form) or not np.all(divisor):
+        raise Unbounded("division by a computed value")
+    return e.rounded(_form(e.multiply(args[0], 1.0 / divisor.astype(np.float64))), 2.0)
+
+
+def _negated(args: list[Value], options: dict[str, Any]) -> Value:
+    x = _form(args[0])
+    return Form(-x.centre, -x.generators, x.radius)
+
+
+def _absolute(args: list[Value], options: dict[str, Any]) -> Value:
+    x = _form(args[0])
+    negative = Form(-x.centre, -x.generators, x.radius)
+    return e.maximum(x, negative)
+
+
+def _larger(args: list[Value], options: dict[str, Any], sign: float) -> Value:
+    a, b = args
+    form = a if isinstance(a, Form) else _form(b)
+    count = form.generators.shape[1]
+    shape = np.broadcast_shapes(form.centre.shape, a.centre.shape if isinstance(a, Form) else ())
+    a, b = (
+        x if isinstance(x, Form) else e.points(np.broadcast_to(x, shape), count) for x in (a, b)
+    )
+    return e.maximum(a, b, sign)
+
+
+def _clipped(args: list[Value], options: dict[str, Any]) -> Value:
+    return e.within(_form(args[0]), options.get("low"), options.get("high"))
+
+
+def _concatenated(args: list[Value], options: dict[str, Any]) -> Value:
+    return e.concatenated(args, int(options["axis"]))
+
+
+def _sliced(args: list[Value], options: dict[str, Any]) -> Value:
+    x = _form(args[0])
+    axis = int(options["axis"]) % x.centre.ndim
+    if axis == 0:
+        raise Unbounded("a slice of the batch")
+    part = slice(options.get("start"), options.get("stop"), options.get("step"))
+    return e.mapped(x, lambda a: a[(slice(None),) * axis + (part,)])
+
+
+def _reshaped(args: list[Value], options: dict[str, Any]) -> Value:
+    x = _form(args[0])
+    shape = tuple(int(n) for n in options["shape"])
+    if shape[0] not in (-1, len(x.centre)):
+        raise Unbounded("a shape that mixes the batch with other axes")
+    wanted = np.zeros((2, *x.centre.shape[1:])).reshape(2, *shape[1:]).shape[1:]
+    return e.mapped(x, lambda a: a.reshape(len(a), *wanted))
+
+
+def _transposed(args: list[Value], options: dict[str, Any]) -> Value:
+    axes = tuple(int(a) for a in options["axes"])
+    if axes[0] != 0:
+        raise Unbounded("a transposition of the batch")
+    return e.mapped(_form(args[0]), lambda a: a.transpose(axes))
+
+
+def _gathered(args: list[Value], options: dict[str, Any]) -> Value:
+    """Rows of a table of constants at exact indices (an embedding)."""
+    table, index = args
+    if isinstance(table, Form) or not isinstance(index, Form) or int(options.get("axis", 0)) != 0:
+        raise Unbounded("gather from a computed table")
+    if index.spread.any():
+        raise Unbounded("gather at places that are not exact")
+    rows = table[np.rint(index.centre).astype(np.int64)]
+    return e.points(rows, index.generators.shape[1])
+
+
+_RULES: dict[str, Rule] = {
+    "linear": _linear,
+    "matmul": _matmul,
+    "add": lambda args, _: e.add(args[0], args[1]),
+    "sub": lambda args, _: e.add(args[0], args[1], -1.0),
+    "mul": lambda args, _: e.multiply(args[0], args[1]),
+    "div": _divided,
+    "neg": _negated,
+    "abs": _absolute,
+    "relu": lambda args, _: e.relu(_form(args[0])),
+    "tanh": lambda args, _: e.tanh_form(_form(args[0])),
+    "sigmoid": lambda args, _: e.sigmoid_form(_form(args[0])),
+    "maximum": lambda args, options: _larger(args, options, 1.0),
+    "minimum": lambda args, options: _larger(args, options, -1.0),
+    "clip": _clipped,
+    "concat": _concatenated,
+    "slice": _sliced,
+    "reshape": _reshaped,
+    "transpose": _transposed,
+    "gather": _gathered,
+    "cast": lambda args, _: args[0],
+}
