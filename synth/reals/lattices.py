@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsl.claim import Hypothesis
+from dsl.evaluate import run
 from dsl.program import Assign, Call, Expr, Program, Statement, Variable, walk
 from synth.problem import Problem
 from synth.reals.decimals import simplest
@@ -48,22 +49,36 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
         return
     rng = np.random.default_rng([problem.seed, 13])
     tolerance = problem.target.claim.decode.tolerance
-    found = pieces_of(box, rng, tolerance, near(problem, box, rng))
-    if found is None or time.monotonic() > problem.deadline:
-        return
     names = tuple((name, None) for name in problem.target.domain.names)
-    for share in (0.02, 0.5):
-        body, result = _written(box, found, lattice(found), share * tolerance)
-        program = Program("program", names, body, result)
-        yield Hypothesis(program, "lattices", len(found.functions))
-
-
-def near(problem: Problem, box: Box, rng: np.random.Generator) -> np.ndarray:
-    """Points around the counterexamples that are known."""
     known = [box.scaled(o.inputs) for o in problem.observations if len(o) == 1]
+    for _ in range(_ROUNDS):
+        found = pieces_of(box, rng, tolerance, near(known, box, rng))
+        if found is None or time.monotonic() > problem.deadline:
+            return
+        sets = lattice(found)
+        for share in (0.02, 0.5):
+            body, result = _written(box, found, sets, share * tolerance)
+            program = Program("program", names, body, result)
+            yield Hypothesis(program, "lattices", len(found.functions))
+        missed = _missed(program, box, rng, tolerance)
+        if not len(missed):
+            return
+        known.append(missed[:_CENTRES])
+
+
+def _missed(program: Program, box: Box, rng: np.random.Generator, tolerance: float) -> np.ndarray:
+    """Fresh points at which a program is off."""
+    inputs = drawn(box, 5 * _POINTS, rng)
+    off = np.abs(run(program, box.batch(inputs)) - box.raw(inputs)[:, 0])
+    return inputs[off > max(tolerance, 1e-4 * float(off.max()))]
+
+
+def near(known: list[np.ndarray], box: Box, rng: np.random.Generator) -> np.ndarray:
+    """Points around some that are known to be wrong."""
     if not known:
         return np.zeros((0, len(box.names)))
-    centres = np.repeat(np.concatenate(known), 200, axis=0)
+    wrong = np.concatenate(known)
+    centres = np.repeat(wrong, max(1, _POINTS // (4 * len(wrong))), axis=0)
     spread = rng.choice([0.003, 0.03], (len(centres), 1))
     return np.clip(centres + spread * rng.standard_normal(centres.shape), -1, 1)
 
