@@ -1,9 +1,10 @@
-"""`python -m benchmarks suite PATH ...`, `labelling ...` or `compression TABLE.npy ...`."""
+"""`python -m benchmarks suite PATH ...`, `control PATH ...`, `labelling ...` or
+`compression TABLE.npy ...`."""
 
 import importlib
 import sys
 
-_NAMES = ("suite", "labelling", "compression")
+_NAMES = ("suite", "labelling", "compression", "control")
 
 if len(sys.argv) < 2 or sys.argv[1] not in _NAMES:
     print(__doc__)

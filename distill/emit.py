@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -54,7 +55,7 @@ def established(evidence: Mapping[str, Any]) -> str:
     """What is proven, by volume, of a program that differs from the network somewhere."""
     lines = []
     if evidence.get("proven") is not None:
-        line = f"proven equal on {percent(float(evidence['proven']))} of the volume"
+        line = f"proven equal on {covered(float(evidence['proven']))} of the volume"
         for kind, text in (("refuted", "differs on"), ("open", "open")):
             if evidence.get(kind) is not None:
                 line += f", {text} {percent(float(evidence[kind]))}"
@@ -63,7 +64,7 @@ def established(evidence: Mapping[str, Any]) -> str:
     if within is not None and evidence.get("within_open") == 0.0:
         lines.append(f"at most {within:g} from the network everywhere, proven")
     elif within is not None:
-        share = percent(float(evidence.get("within_proven", 0.0)))
+        share = covered(float(evidence.get("within_proven", 0.0)))
         lines.append(f"at most {within:g} from the network, proven on {share} of the volume")
     elif largest is not None:
         lines.append(f"nowhere further apart than {largest:.3g}, proven")
@@ -77,6 +78,11 @@ def call_text(inputs: Mapping[str, Any]) -> str:
 
 def grouped(number: int) -> str:
     return f"{number:,}".replace(",", " ")
+
+
+def covered(share: float) -> str:
+    """A proven share, rounded down."""
+    return f"{math.floor(1e4 * share) / 100:g} %"
 
 
 def percent(share: float) -> str:

@@ -43,6 +43,7 @@ _SAMPLE = 20_000
 _SHORT = 15
 _ROUNDS = 8
 _EXCEPTIONS = 40
+_RESERVED = 0.3
 _VALUES = 64
 """Halving the error of real values is worth this many bits."""
 _LAWS = 4
@@ -109,9 +110,15 @@ class Search:
     proved_at: float = math.inf
     started: float = 0.0
     exceptions: Exceptions | None = None
+    reserved: float = 0.0  # seconds at the end that are kept for what is proven of the best
+
+    @property
+    def until(self) -> float:
+        """When the proposers stop."""
+        return self.deadline - self.reserved
 
     def problem(self, share: float) -> Problem:
-        left = self.deadline - time.monotonic()
+        left = self.until - time.monotonic()
         deadline = time.monotonic() + max(0.0, left * share)
         return Problem(self.target, self.observations, self.complete, deadline, self.seed)
 
@@ -140,6 +147,8 @@ def compile_target(
             f"no input satisfies `{target.domain}`",
             remedy="relax the condition after `where`",
         )
+    if any(isinstance(kind, t.Real) for kind in target.domain.types.values()):
+        search.reserved = _RESERVED * seconds
     report("observed", {"inputs": _count(search), "complete": search.complete})
     try:
         for given in start_from:
@@ -205,7 +214,7 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
 def finished(search: Search) -> bool:
     """Is the time up, or is there a proved program with little left to gain?"""
     now = time.monotonic()
-    if now >= search.deadline:
+    if now >= search.until:
         return True
     if search.proved is None:
         return False

@@ -16,7 +16,9 @@ PROPOSERS: tuple[tuple[str, str], ...] = (
     ("inequalities", "synth.inequalities.proposer"),
     ("enumeration", "synth.expressions"),
     ("trees", "synth.trees"),
+    ("affine", "synth.reals.affine"),
     ("decisions", "synth.reals.decisions"),
+    ("lattices", "synth.reals.lattices"),
     ("formulas", "synth.reals.formulas"),
     ("table", "synth.finite_tables"),
 )

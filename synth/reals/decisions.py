@@ -37,6 +37,8 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
         if points is None or len(points.kinds) < 2:
             return
         sample = sample_of(points, rng, problem.deadline)
+        if time.monotonic() > problem.deadline:
+            return
         for tree, wrong in grown(sample, _SIZES):
             tried += leaves(tree)
             for expr in written(tree, sample, points, wrong):

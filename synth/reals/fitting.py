@@ -167,14 +167,14 @@ def cleaned(
     allowed = max(1.05 * error, 0.05 * tolerance, 1e-12)
     fixed: dict[int, float] = {}
     for i in sorted(range(len(starts)), key=lambda i: (abs(params[i] - starts[i]), i)):
-        for value in _short_values(float(params[i])):
+        for value in _short_values(float(params[i]), 0.3 * allowed):
             if time.monotonic() > deadline:
                 break
             trial, size = fitted(loose, columns, wanted, list(params), {**fixed, i: value}, 5)
             if size <= allowed:
                 params, fixed[i] = trial, value
                 break
-        fixed.setdefault(i, float(params[i]))
+        fixed.setdefault(i, simplest(params[i] * (1 - 1e-4), params[i] * (1 + 1e-4)))
     result = simplified(_bound(loose, fixed))
     return Fit(result, *_off(result, columns, wanted))
 
@@ -187,8 +187,8 @@ def _off(expr: Expr, columns: Mapping[str, np.ndarray], wanted: np.ndarray) -> t
     return float(np.sqrt((off * off).mean())), float(np.abs(off).max())
 
 
-def _short_values(value: float) -> list[float]:
-    """Numbers near a value, the ones that are shortest to write first."""
+def _short_values(value: float, room: float) -> list[float]:
+    """Numbers near a value, the ones that are shortest to write first; one is within `room`."""
     found = [0.0, 1.0, -1.0]
     if abs(value) > 1e-9:
         for share in (0.3, 0.1, 0.03, 0.01, 0.003, 0.001):
@@ -201,6 +201,7 @@ def _short_values(value: float) -> list[float]:
                     if abs(named - abs(value)) < room or abs(named + value) < room
                 ]
         found += [simplest(value - r * abs(value), value + r * abs(value)) for r in (1e-4, 1e-5)]
+    found.append(simplest(value - room, value + room))
     signed = [math.copysign(entry, value) if entry in _NAMED else entry for entry in found]
     return list(dict.fromkeys(signed))
 
@@ -267,6 +268,14 @@ def _simple(name: str, parts: tuple[Expr, ...]) -> Expr:
             return Call("sub", (a, Literal(-b)))
         case "add", (Literal(b), a) if isinstance(b, (int, float)) and b < 0:
             return Call("sub", (a, Literal(-b)))
+        case "sub", (a, Literal(b)) if isinstance(b, (int, float)) and b < 0:
+            return Call("add", (a, Literal(-b)))
+        case "add", (a, Call("neg", (b,))):
+            return Call("sub", (a, b))
+        case (("add" | "sub"), (a, Call("mul", (Literal(b), c)))) if (
+            isinstance(b, (int, float)) and b < 0
+        ):
+            return Call("sub" if name == "add" else "add", (a, _simple("mul", (Literal(-b), c))))
         case "add", (Call("neg", (a,)), b):
             return Call("sub", (b, a))
         case "truediv", (a, Literal(b)) if b == 1:

@@ -21,6 +21,7 @@ _LARGEST = 6
 _CAPACITY = 8_000
 _PARTNERS = 300
 _BEST = 30
+_CLEANED = 24
 _MOST_INPUTS = 6
 
 
@@ -43,7 +44,7 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
     bank = enumerated(few, _LARGEST, _CAPACITY, limit)
     best = math.inf
     for fit in _fits(bank, columns, wanted, tolerance, problem.deadline):
-        if fit.error < 0.97 * best or fit.deviation <= tolerance:
+        if fit.error < 1.5 * best:
             best = min(best, fit.error)
             yield Hypothesis(Program("program", names, (), fit.expr), "formulas", bank.tried)
         if time.monotonic() > problem.deadline:
@@ -60,16 +61,17 @@ def _fits(
     """The formulas on the front of size against error, first roughly fitted, then cleaned."""
     few = {name: column[:_ROWS] for name, column in columns.items()}
     more = {name: column[:_FITTED] for name, column in columns.items()}
-    rough: list[tuple[int, float, Expr]] = [(1, math.inf, Literal(1))]
+    rough: list[tuple[int, float, Expr]] = [(1, 0.0, Literal(1))]
     for expr in _candidates(bank, wanted[:_ROWS]):
         error = roughly(expr, few, wanted[:_ROWS])
         rough.append((sum(1 for _ in walk(expr)), error, expr))
         if time.monotonic() > deadline:
             break
-    best = math.inf
+    best, cleaned_ones = math.inf, 0
     for _, error, expr in sorted(rough, key=lambda entry: entry[:2]):
-        if error >= 0.9 * best and math.isfinite(best):
+        if error >= 1.5 * best or cleaned_ones >= _CLEANED:
             continue
+        cleaned_ones += 1
         fit = cleaned(expr, more, wanted[:_FITTED], tolerance, deadline)
         if math.isfinite(fit.error):
             best = min(best, fit.error)

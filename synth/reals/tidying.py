@@ -221,26 +221,28 @@ def _threshold(
 
 def rule_expr(rule: Rule, kinds: tuple[Literal, ...]) -> Expr:
     """A rule as nested conditionals, the shorter branch first."""
+    two = all(kind.value in (0, 1) for kind in kinds)
     match rule:
         case Leaf(code):
             return kinds[code]
         case Branch(test, above, below):
             then, otherwise = rule_expr(above, kinds), rule_expr(below, kinds)
             if isinstance(above, Branch) and not isinstance(below, Branch):
-                return conditional(negated(test.expr()), otherwise, then)
-            return conditional(test.expr(), then, otherwise)
+                return conditional(negated(test.expr()), otherwise, then, numbers=two)
+            return conditional(test.expr(), then, otherwise, numbers=two)
 
 
-def conditional(test: Expr, then: Expr, otherwise: Expr) -> Expr:
-    """`then if test else otherwise`; truth values and 1 or 0 as the test itself."""
+def conditional(test: Expr, then: Expr, otherwise: Expr, *, numbers: bool = True) -> Expr:
+    """`then if test else otherwise`; truth values as the test itself, and, where `numbers`, 1 or
+    0 as its integer."""
     match then, otherwise:
         case Literal(True), Literal(False):
             return test
         case Literal(False), Literal(True):
             return negated(test)
-        case Literal(int(a)), Literal(int(b)) if (a, b) == (1, 0) and a is not True:
+        case Literal(int(a)), Literal(int(b)) if numbers and (a, b) == (1, 0) and a is not True:
             return Call("int", (test,))
-        case Literal(int(a)), Literal(int(b)) if (a, b) == (0, 1) and b is not True:
+        case Literal(int(a)), Literal(int(b)) if numbers and (a, b) == (0, 1) and b is not True:
             return Call("int", (negated(test),))
     if then == otherwise:
         return then
