@@ -12,6 +12,7 @@ from dsl.program import Program
 METHODS: tuple[tuple[str, str], ...] = (
     ("sequences", "verify.sequences"),
     ("enumeration", "verify.enumeration"),
+    ("dependence", "verify.dependence"),
     ("lengths", "verify.lengths"),
 )
 """(name, module); each module has `verify`, which answers None where it does not apply."""
