@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from distill.frontends import haiku
 from dsl.claim import Claim, Decode, Proved, Target, Unknown
@@ -14,6 +15,8 @@ from dsl.domain import Domain, Shape
 from dsl.evaluate import run
 from dsl.parser import parse, parse_expression
 from verify.dependence import reads_of, verify
+
+torch.set_num_threads(1)
 
 ITEMS, LONGEST = 14, 7
 
