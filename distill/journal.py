@@ -153,7 +153,7 @@ def opened(folder: Path) -> Iterator[Journal]:
                 journal.file.close()
 
 
-def _taken(lock: TextIO) -> bool:
+def _taken(lock: IO[str]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -161,7 +161,7 @@ def _taken(lock: TextIO) -> bool:
     return True
 
 
-def _is_of(lock: TextIO, path: Path) -> bool:
+def _is_of(lock: IO[str], path: Path) -> bool:
     try:
         return os.fstat(lock.fileno()).st_ino == path.stat().st_ino
     except OSError:

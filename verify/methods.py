@@ -12,6 +12,7 @@ from dsl.program import Program
 METHODS: tuple[tuple[str, str], ...] = (
     ("sequences", "verify.sequences"),
     ("enumeration", "verify.enumeration"),
+    ("dependence", "verify.dependence"),
     ("lengths", "verify.lengths"),
     ("affine", "verify.affine"),
     ("branch_and_bound", "verify.branch_and_bound"),
