@@ -13,6 +13,7 @@ METHODS: tuple[tuple[str, str], ...] = (
     ("sequences", "verify.sequences"),
     ("enumeration", "verify.enumeration"),
     ("lengths", "verify.lengths"),
+    ("smt", "verify.smt"),
     ("branch_and_bound", "verify.branch_and_bound"),
 )
 """(name, module); each module has `verify`, which answers None where it does not apply."""
