@@ -15,6 +15,7 @@ METHODS: tuple[tuple[str, str], ...] = (
     ("dependence", "verify.dependence"),
     ("lengths", "verify.lengths"),
     ("affine", "verify.affine"),
+    ("smt", "verify.smt"),
     ("branch_and_bound", "verify.branch_and_bound"),
 )
 """(name, module); each module has `verify`, which answers None where it does not apply."""
