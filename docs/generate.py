@@ -42,11 +42,7 @@ def language() -> str:
         "it does not know is an error (D101), so that a program can be read without being run.",
         "",
         "Whole numbers are unbounded, as in Python; `//` and `%` round down. A primitive that has",
-<<<<<<< HEAD
-        "no value on some input makes the program *undefined* there, which is a disagreement.",
-=======
         "no value on some input makes the program *undefined* there: a disagreement.",
->>>>>>> h/people
         "The columns say which meanings a primitive has besides the one on NumPy batches: Z3 terms",
         "(`smt`) and intervals (`bounds`).",
         "",
