@@ -9,8 +9,8 @@ from synth.problem import Proposer
 
 PROPOSERS: tuple[tuple[str, str], ...] = (
     ("constant", "synth.tables"),
-    ("attention", "synth.attention.proposer"),
     ("recurrent", "synth.recurrent.proposer"),
+    ("attention", "synth.attention.proposer"),
     ("residues", "synth.residues"),
     ("groups", "synth.groups"),
     ("inequalities", "synth.inequalities.proposer"),

@@ -76,14 +76,13 @@ def closed_sets(data: Setting, *, most: int, deadline: float) -> Iterator[tuple[
 
 
 def _cheap_sets(data: Setting) -> list[tuple[int, ...]]:
-    """Small sets of the columns that are least far fetched, whatever their entropy: recurrences
-    over numbers have states without end, and would come last."""
-    cheap = np.argsort(data.cost, kind="stable")[:_CHEAP].tolist()
-    sets = [
-        tuple(sorted(chosen))
-        for size in (1, 2, 3)
-        for chosen in itertools.combinations(cheap, size)
-    ]
+    """All single columns, and small sets of those that are least far fetched, whatever their
+    entropy: recurrences over numbers have states without end, and would come last."""
+    order = np.argsort(data.cost, kind="stable").tolist()
+    cheap = order[:_CHEAP]
+    sets = [(column,) for column in order]
+    for size in (2, 3):
+        sets += [tuple(sorted(chosen)) for chosen in itertools.combinations(cheap, size)]
     return sorted(sets, key=lambda chosen: (round(float(data.cost[list(chosen)].sum()), 6), chosen))
 
 
