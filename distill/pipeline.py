@@ -549,6 +549,8 @@ def real_code_length(nodes: int, error: float, tolerance: float) -> float:
 
 def _outcomes(search: Search) -> int:
     first = search.observations[0].values
+    if first.dtype == object:
+        return min(len({repr(value) for value in first[:2000].tolist()}), 1000)
     return int(min(len(np.unique(first.reshape(len(first), -1)[:2000])), 1000))
 
 
