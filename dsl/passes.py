@@ -302,9 +302,25 @@ def numbered(network: Program) -> Program:
     return replace(network, inputs=inputs, body=tuple(body), result=renamed(network.result))
 
 
+def with_rectifiers(network: Program, shapes: Shapes) -> Program:
+    """`relu` for the greater of a number and 0."""
+    constants = dict(network.constants)
+    replaced: dict[str, Call | Variable | Constant] = {}
+    for name, call in bindings(network):
+        match call.primitive, call.args:
+            case "maximum", (Variable() as x, Constant(zero)) | (Constant(zero), Variable() as x):
+                same = shapes[x.name].shape == shapes[name].shape
+                if same and not np.asarray(constants[zero]).any():
+                    replaced[name] = Call("relu", (x,))
+            case "clip", (x,) if call.option("low") == 0 and call.option("high") is None:
+                replaced[name] = Call("relu", (x,))
+    return rewritten(network, replaced) if replaced else network
+
+
 PASSES: Sequence[tuple[str, Pass]] = (
     ("constants folded", with_folded_constants),
     ("no-ops removed", without_no_ops),
+    ("rectifiers recognised", with_rectifiers),
     ("moves joined", with_joined_moves),
     ("products with constants are linear maps", with_linear_products),
     ("one-hot products are rows", with_embeddings),
