@@ -49,8 +49,9 @@ class Model:
         table: dict[str, Any] = {"name": self.path.stem, "domain": str(domain), "output": output}
         if name:
             table["model"] = name
-        if options.get("pack"):
-            table["pack"] = options["pack"]
+        for option in ("pack", "arch"):
+            if options.get(option):
+                table[option] = options[option]
         table["input"] = {k: options[k] for k in ("dtype", "shape") if options.get(k)}
         table["input"].setdefault("dtype", input_dtype(self.path))
         return from_table(table, folder)

@@ -173,6 +173,7 @@ def _claim_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decode", help="argmax, argmin, threshold(0.5), round, value +- 0.01")
     parser.add_argument("--dtype", help="of the network's input: float32, int64, ...")
     parser.add_argument("--shape", help="of the network's input: '[batch, 1, 28, 28]'")
+    parser.add_argument("--arch", help="of a file of weights: file.py:callable")
 
 
 def _time_options(parser: argparse.ArgumentParser) -> None:
@@ -187,7 +188,7 @@ def _budget_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _given(options: argparse.Namespace) -> dict[str, str]:
-    names = ("pack", "positions", "decode", "dtype", "shape")
+    names = ("pack", "positions", "decode", "dtype", "shape", "arch")
     return {name: getattr(options, name) for name in names if getattr(options, name, None)}
 
 
