@@ -57,17 +57,23 @@ class Model:
         return from_table(table, folder)
 
 
-def load(source: Any, *, dtype: str = "float32") -> Model:
-    """A model from a file or folder, the name of a task in ./pyproject.toml, a torch module, or a
-    function from batches to outputs."""
+def load(source: Any, *, dtype: str = "float32", params: str | Path | None = None) -> Model:
+    """A model from a file or folder, the name of a task in ./pyproject.toml, a torch module, a
+    scikit-learn perceptron, a function from batches to outputs, a pair of a JAX function and its
+    parameters, or `module:function` with parameters in a file."""
     if isinstance(source, (str, Path)):
         path = Path(source)
+        if isinstance(source, str) and ":" in source and not path.exists():
+            from distill.frontends import memory
+
+            return Model(None, memory.function(source, params), dtype)
         if not path.exists() and str(source) in project.tasks(Path()):
             return Model(Path(), name=str(source))
         if not path.exists():
             raise DistillError("D001", f"there is no file {path}", place=str(path), exit_code=4)
         return Model(path)
-    if callable(source):
+    is_pair = isinstance(source, tuple) and len(source) == 2 and callable(source[0])
+    if is_pair or callable(source) or hasattr(source, "coefs_"):
         return Model(None, source, dtype)
     raise DistillError("D002", f"{type(source).__name__} is no model: give a path or a module")
 
@@ -143,20 +149,12 @@ def target(model: Any, domain: Domain | str | None = None, **options: str) -> tu
 
 
 def _in_memory(model: Model, domain: Domain | str | None, options: Mapping[str, str]) -> Target:
-    from distill.oracle import chunked, from_torch
+    from distill.frontends import memory
     from distill.phrases import Vocabulary, claim_of
 
     if domain is None:
         raise DistillError("D115", "no domain is given", remedy="pass a Domain")
     domain = domain if isinstance(domain, Domain) else Domain(domain)
-    if getattr(model.runtime, "training", False):
-        raise DistillError(
-            "D012",
-            "the module is in training mode, where dropout and batch norm are random",
-            remedy="call module.eval() first",
-            exit_code=4,
-        )
-    is_module = hasattr(model.runtime, "state_dict")
     claim = claim_of(
         domain,
         pack=options.get("pack", ""),
@@ -169,12 +167,8 @@ def _in_memory(model: Model, domain: Domain | str | None, options: Mapping[str, 
         shape=None,
         tolerance=0.0,
     )
-    if not is_module:
-        return Target(domain, claim, chunked(model.runtime))
-    from distill.frontends import torch as torch_frontend
-
-    network = torch_frontend.from_module(model.runtime, claim.dtype)
-    return Target(domain, claim, from_torch(model.runtime), network)
+    runtime, network = memory.read(model.runtime, claim.dtype)
+    return Target(domain, claim, runtime, network)
 
 
 def compile(  # the name that users expect

@@ -38,6 +38,7 @@ PAGES = {
     "D016": "Weights say nothing of the network: name it with --arch file.py:callable.",
     "D017": "Names or shapes of the weights are not those of the architecture.",
     "D018": "No reader knows files of this kind.",
+    "D019": "No function of that name can be imported; write module:function.",
     "D138": "The model changed between its reading and the end of the run. Run again.",
     "D139": "Another run writes to the same folder. Wait for it, or name another with --out.",
     "D141": "A size of memory is written like 500M or 4G.",

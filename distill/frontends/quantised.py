@@ -3,8 +3,8 @@ y0_zp, W1, ...
 
 The arithmetic is TensorFlow Lite's (Jacob et al., "Quantization and training of neural networks
 for efficient integer-arithmetic-only inference", 2018): whole sums, times a multiplier of 31 bits,
-rounded once, halves up.  A rectifier needs no word: the zero point of what it gives is the least integer.
-There is no other runtime here: the program is the network.
+rounded once, halves up.  A rectifier needs no word: the zero point of what it gives is the least
+integer.  There is no other runtime here: the program is the network.
 """
 
 from __future__ import annotations
