@@ -28,7 +28,7 @@ def trained(rule: Callable[..., np.ndarray], domain: Domain, seed: int = 0) -> t
     """A tanh network with two layers of 24 that follows a rule to about a thousandth."""
     torch.manual_seed(seed)
     names = domain.names
-    columns = domain.sample(1200, np.random.default_rng(seed))[0]
+    columns = domain.sample(600, np.random.default_rng(seed))[0]
     inputs = torch.tensor(np.stack([columns[n] for n in names], 1), dtype=torch.float32)
     wanted = torch.tensor(rule(*(columns[n] for n in names)), dtype=torch.float32)[:, None]
     torch.set_num_threads(1)
@@ -36,7 +36,7 @@ def trained(rule: Callable[..., np.ndarray], domain: Domain, seed: int = 0) -> t
     layers += [torch.nn.Linear(24, 24), torch.nn.Tanh(), torch.nn.Linear(24, 1)]
     module = torch.nn.Sequential(*layers)
     optimizer = torch.optim.LBFGS(
-        module.parameters(), max_iter=250, history_size=20, line_search_fn="strong_wolfe"
+        module.parameters(), max_iter=150, history_size=20, line_search_fn="strong_wolfe"
     )
 
     def loss() -> torch.Tensor:
@@ -66,7 +66,7 @@ def of_module(module: torch.nn.Module, domain: str, decode: Decode) -> Target:
     return of_function(runtime, domain, decode)
 
 
-def problem(target: Target, seconds: float = 20.0) -> Problem:
+def problem(target: Target, seconds: float = 12.0) -> Problem:
     return Problem(target, (), False, time.monotonic() + seconds)
 
 
@@ -159,7 +159,7 @@ def three_regions(inputs: np.ndarray) -> np.ndarray:
 
 def test_regions_become_a_short_list_of_decisions() -> None:
     target = of_function(three_regions, "x: real[-1,1], y: real[-1,1]", Decode("argmax"))
-    programs = [h.program for h in decisions.propose(problem(target, 8))]
+    programs = [h.program for h in decisions.propose(problem(target, 4))]
     good = [p for p in programs if agreement(p, target) > 0.995]
     assert min(count_lines(p) for p in good) <= 6
 
@@ -171,7 +171,7 @@ def test_random_labels_get_no_big_program() -> None:
         return np.stack([mixed % 2 == 0, mixed % 2 == 1], 1).astype(np.float32)
 
     target = of_function(noise, "x: real[-1,1], y: real[-1,1]", Decode("argmax"))
-    programs = [h.program for h in decisions.propose(problem(target, 10))]
+    programs = [h.program for h in decisions.propose(problem(target, 4))]
     assert programs
     assert max(count_lines(p) for p in programs) <= 4
 
