@@ -14,6 +14,7 @@ METHODS: tuple[tuple[str, str], ...] = (
     ("enumeration", "verify.enumeration"),
     ("lengths", "verify.lengths"),
     ("affine", "verify.affine"),
+    ("cells", "verify.cells"),
     ("branch_and_bound", "verify.branch_and_bound"),
 )
 """(name, module); each module has `verify`, which answers None where it does not apply."""
