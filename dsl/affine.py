@@ -79,14 +79,14 @@ def outputs(target: Target) -> tuple[Affine, ...] | None:
     claim = target.claim
     if claim.positions is not None or claim.feedback is not None:
         return None
-    entries = _entries(claim.pack)
+    entries = packed_entries(claim.pack)
     if entries is None:
         return None
     shape = claim.shape if claim.shape is not None else (len(entries),)
     if int(np.prod(shape)) != len(entries):
         return None
     network = target.network(tuple(shape))
-    if network is None or not _is_affine(network):
+    if network is None or not is_piecewise(network, bends=()):
         return None
     names = target.domain.names
     points = [{name: Fraction(0) for name in names}]
@@ -107,7 +107,7 @@ def outputs(target: Target) -> tuple[Affine, ...] | None:
     return tuple(found)
 
 
-def _entries(pack: Expr) -> list[str | Fraction] | None:
+def packed_entries(pack: Expr) -> list[str | Fraction] | None:
     """The entries of a packing that only lists inputs and numbers."""
     match pack:
         case Variable(name):
@@ -117,15 +117,15 @@ def _entries(pack: Expr) -> list[str | Fraction] | None:
         case Literal(int() | float() as value):
             return [Fraction(value)]
         case Call("list" | "tuple", args):
-            parts = [_entries(arg) for arg in args]
+            parts = [packed_entries(arg) for arg in args]
             if any(part is None for part in parts):
                 return None
             return [entry for part in parts if part is not None for entry in part]
     return None
 
 
-def _is_affine(network: Program) -> bool:
-    """Does every operation keep its operands affine in the inputs?"""
+def is_piecewise(network: Program, *, bends: tuple[str, ...] = ("relu",)) -> bool:
+    """Is every operation affine in what depends on the inputs, or one of `bends`?"""
     moving = {name for name, _ in network.inputs}
     for name, call in bindings(network):
         varying = [
@@ -136,7 +136,7 @@ def _is_affine(network: Program) -> bool:
         if not varying:
             continue
         moving.add(name)
-        if call.primitive in _ALWAYS:
+        if call.primitive in (*_ALWAYS, *bends):
             continue
         if call.primitive in _ONE_SIDED and len(varying) == 1:
             continue

@@ -16,6 +16,7 @@ METHODS: tuple[tuple[str, str], ...] = (
     ("lengths", "verify.lengths"),
     ("affine", "verify.affine"),
     ("smt", "verify.smt"),
+    ("cells", "verify.cells"),
     ("branch_and_bound", "verify.branch_and_bound"),
 )
 """(name, module); each module has `verify`, which answers None where it does not apply."""

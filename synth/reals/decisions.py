@@ -57,13 +57,19 @@ def sample_of(points: Points, rng: np.random.Generator, deadline: float) -> Samp
 def written(tree: Tree, sample: Sample, points: Points, wrong: int) -> Iterator[Expr]:
     """The tree with short constants: by code length, and coarser."""
     count = len(sample.codes)
-    fine = math.log2(count / max(wrong, 1)) + 4
+    fine = bits_of_error(count, wrong, len(points.kinds))
     rows = np.arange(count)
     for bits in (fine, fine / 8):
         rule = tidied(tree, sample, points.box, bits)
         # The other tests make up for the rounding of one; then all are rounded again.
         short = refined(sample, tree_of(rule, points.box), rows, passes=1)
         yield rule_expr(tidied(short, sample, points.box, bits), points.kinds)
+
+
+def bits_of_error(count: int, wrong: int, kinds: int) -> float:
+    """What one error more costs among `wrong` of `count`: which it is, and the right value."""
+    where = math.log2((count - wrong) / max(wrong, 1))
+    return max(0.05, where + math.log2(max(kinds - 1, 1)))
 
 
 def program(problem: Problem, expr: Expr) -> Program:

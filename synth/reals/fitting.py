@@ -17,6 +17,7 @@ import numpy as np
 from dsl.program import Call, Expr, Literal, Variable
 from synth.reals.decimals import simplest
 
+_HUGE = 1e100
 _CURVED = ("sin", "cos", "tanh", "exp", "log", "sqrt")
 _OPERATIONS: Mapping[str, Callable[..., np.ndarray]] = {
     "add": np.add,
@@ -79,6 +80,9 @@ def loosened(expr: Expr) -> tuple[Expr, list[float]]:
                     case _:
                         factor = 1.0
                 scaled = Call("mul", (parameter(factor), visit(inner)))
+                if name == "exp":
+                    # An offset inside is a factor outside.
+                    return Call("mul", (parameter(1.0), Call(name, (scaled,))))
                 return Call(name, (Call("add", (scaled, parameter(0.0))),))
             case Call(name, args):
                 return Call(name, tuple(visit(arg) for arg in args))
@@ -110,7 +114,8 @@ def fitted(
         return np.broadcast_to(result, wanted.shape)
 
     def size_of(values: np.ndarray) -> float:
-        return float(values @ values) if np.isfinite(values).all() else math.inf
+        largest = float(np.abs(values).max(initial=0.0))
+        return float(values @ values) if largest < _HUGE else math.inf
 
     now = residual(params)
     loss, damping = size_of(now), 1e-3
@@ -123,7 +128,7 @@ def fitted(
             step = 1e-6 * max(1.0, abs(params[i]))
             moved[i] += step
             jacobian[:, column] = (residual(moved) - now) / step
-        if not np.isfinite(jacobian).all():
+        if not float(np.abs(jacobian).max(initial=0.0)) < _HUGE:
             break
         normal, gradient = jacobian.T @ jacobian, jacobian.T @ now
         scale = np.diag(np.maximum(np.diag(normal), 1e-12))

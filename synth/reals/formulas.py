@@ -22,6 +22,7 @@ _CAPACITY = 8_000
 _PARTNERS = 300
 _BEST = 30
 _CLEANED = 24
+_LARGER = 2
 _MOST_INPUTS = 6
 
 
@@ -68,13 +69,18 @@ def _fits(
         if time.monotonic() > deadline:
             break
     best, cleaned_ones = math.inf, 0
-    for _, error, expr in sorted(rough, key=lambda entry: entry[:2]):
+    enough = math.inf
+    for size, error, expr in sorted(rough, key=lambda entry: entry[:2]):
+        if size > enough:
+            return
         if error >= 1.5 * best or cleaned_ones >= _CLEANED:
             continue
         cleaned_ones += 1
         fit = cleaned(expr, more, wanted[:_FITTED], tolerance, deadline)
         if math.isfinite(fit.error):
             best = min(best, fit.error)
+            if fit.deviation <= tolerance:
+                enough = size + _LARGER
             yield fit
         if time.monotonic() > deadline:
             return
