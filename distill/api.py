@@ -12,6 +12,7 @@ from distill import emit, pipeline, project
 from distill.durations import seconds_of
 from distill.journal import Journal, key_of
 from distill.oracle import input_dtype
+from distill.questions import questions
 from distill.task import Task, from_table, read
 from distill.task import target as target_of
 from dsl.claim import Counterexample, Hypothesis, Target, Verdict
@@ -20,6 +21,7 @@ from dsl.errors import DistillError
 from dsl.evaluate import call
 from dsl.parser import parse
 from dsl.program import Program
+from synth.problem import DataSet
 
 
 @dataclass(frozen=True)
@@ -182,9 +184,13 @@ def compile(  # the name that users expect
     executor: Any = None,
     report: pipeline.Report = lambda phase, figures: None,
     journal: Journal | None = None,
+    data: str | Path | None = None,
     **options: str,
 ) -> Result:
     """The shortest program found that equals the network on the domain, with a verdict.
+
+    With `data`, a file or folder of inputs (or one that the task names), programs are measured on
+    its held-out part, and learn from the rest.
 
     A `journal` (see `distill.journal`) keeps the best so far on disk, and starts the run with what
     an earlier one of the same claim left.
@@ -203,6 +209,7 @@ def compile(  # the name that users expect
         journal.begin(key_of(found, seed))
         given += journal.hypotheses()
         report = _both(report, journal)
+    supplied = _supplied(found, task, data)
     with workers(task, found, jobs=jobs, executor=executor, report=report) as pool:
         inner = pipeline.compile_target(
             replace(found, workers=pool),
@@ -210,8 +217,19 @@ def compile(  # the name that users expect
             seed=seed,
             start_from=given,
             report=report,
+            data=supplied,
         )
-    return Result(replace(inner, target=found), task)
+    inner = replace(inner, target=found, statistics=questions(inner, supplied))
+    return Result(inner, task)
+
+
+def _supplied(found: Target, task: Task | None, data: str | Path | None) -> DataSet | None:
+    """The data set that was given, or that the task names."""
+    from distill import datasets
+
+    if data is not None:
+        return datasets.read(Path(data), found.domain)
+    return None if task is None else datasets.of_task(dict(task.table), task.folder, found.domain)
 
 
 def _both(one: pipeline.Report, other: pipeline.Report) -> pipeline.Report:

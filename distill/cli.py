@@ -104,6 +104,7 @@ def _compile_command(commands: Any) -> None:
     parser = _command(commands, "compile", "distil a network and prove the program", _compile)
     _model_options(parser)
     _budget_options(parser)
+    parser.add_argument("--data", metavar="PATH", help="inputs to measure on: IDX, npy, npz, csv")
     parser.add_argument("--jobs", type=int, default=1, help="processes for the heavy loops")
     parser.add_argument("--executor", metavar="ADDRESS", help="a cluster: dask://host:port")
     parser.add_argument("--memory", metavar="SIZE", help="the most memory: 500M, 4G")
@@ -219,6 +220,7 @@ def _compile(options: argparse.Namespace) -> int:
             executor=options.executor,
             report=progress,
             journal=kept,
+            data=options.data,
             **_given(options),
         )
         written = result.save(folder)

@@ -29,7 +29,7 @@ from dsl.parser import equal_programs, parse
 from dsl.printer import to_python
 from dsl.program import Program, size
 from dsl.reachable import sample, structured
-from synth.problem import Observations, Problem, observe
+from synth.problem import DataSet, Observations, Problem, observe
 from synth.proposers import proposers
 from verify import branch_and_bound, sampling
 from verify.methods import methods
@@ -47,6 +47,7 @@ _RESERVED = 0.3
 _VALUES = 64
 """Halving the error of real values is worth this many bits."""
 _LAWS = 4
+_ROWS = 2000
 _WORTH = 0.9
 
 
@@ -131,7 +132,7 @@ def compile_target(
     only: tuple[str, ...] = (),
     start_from: tuple[Hypothesis, ...] = (),
     report: Report = lambda phase, figures: None,
-    data: Mapping[str, Any] | None = None,
+    data: DataSet | None = None,
 ) -> Result:
     """The smallest program that is proved equal to the target; else the best that was found.
 
@@ -140,7 +141,10 @@ def compile_target(
     started = time.monotonic()
     kept = measuring_time(target, seconds)
     search = Search(target, started + seconds - kept, seed, report, started=started)
-    search.observations, search.complete = observed(target, seed, started + 0.25 * seconds)
+    if data is None:
+        search.observations, search.complete = observed(target, seed, started + 0.25 * seconds)
+    else:
+        search.observations = observed_data(target, data)
     if not search.observations or not sum(len(o) for o in search.observations):
         raise DistillError(
             "D112",
@@ -158,7 +162,7 @@ def compile_target(
                 break
             report("proposer", {"name": name})
             known = len(search.entries)
-            _run(search, propose, data or {})
+            _run(search, propose, data)
             if len(search.entries) > known:
                 _except(search)
     except KeyboardInterrupt:
@@ -211,6 +215,14 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
     return tuple(result), False
 
 
+def observed_data(target: Target, data: DataSet) -> tuple[Observations, ...]:
+    """The part of a data set on which claims are measured."""
+    (name,) = target.domain.names
+    rows = data.parts[data.observed]
+    batches = [{name: rows[i : i + _ROWS]} for i in range(0, len(rows), _ROWS)]
+    return observe(target, batches)
+
+
 def finished(search: Search) -> bool:
     """Is the time up, or is there a proved program with little left to gain?"""
     now = time.monotonic()
@@ -224,11 +236,11 @@ def finished(search: Search) -> bool:
     return now - search.proved_at > max(5.0, spent)
 
 
-def _run(search: Search, propose: Any, data: Mapping[str, Any]) -> None:
+def _run(search: Search, propose: Any, data: DataSet | None) -> None:
     """One proposer, again and again while counterexamples tell it something new."""
     for _ in range(_ROUNDS):
         known = len(search.counterexamples)
-        problem = replace(search.problem(0.6), data=dict(data))
+        problem = replace(search.problem(0.6), data=data)
         for hypothesis in propose(problem):
             search.tried += hypothesis.tried
             consider(search, hypothesis)

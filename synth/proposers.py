@@ -13,6 +13,7 @@ PROPOSERS: tuple[tuple[str, str], ...] = (
     ("attention", "synth.attention.proposer"),
     ("residues", "synth.residues"),
     ("groups", "synth.groups"),
+    ("templates", "synth.templates.proposer"),
     ("inequalities", "synth.inequalities.proposer"),
     ("enumeration", "synth.expressions"),
     ("trees", "synth.trees"),

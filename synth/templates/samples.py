@@ -43,9 +43,7 @@ def samples_of(problem: Problem) -> Samples | None:
             return None
     if any(o.values.ndim != 1 or o.values.dtype.kind not in "iub" for o in problem.observations):
         return None
-    others = {
-        part: vectors for part, vectors in problem.data.items() if part != problem.observed_part
-    }
+    others = {} if problem.data is None else problem.data.others
     if others:
         vectors, values, part, place = _labelled(problem, name, others)
         parts = tuple(others)
@@ -55,7 +53,7 @@ def samples_of(problem: Problem) -> Samples | None:
         kept = np.arange(len(vectors)) % 3 > 0
         vectors, values = vectors[kept], values[kept]
         part, place = np.zeros(len(vectors), np.int64), np.flatnonzero(kept)
-        parts = (problem.observed_part,)
+        parts = ("data" if problem.data is None else problem.data.observed,)
     kinds = np.unique(values)
     if len(kinds) != 2 or len(values) < 10 * _NARROWEST:
         return None
