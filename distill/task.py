@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from distill import project
+from distill.checkpoints import probed, refuse_unreadable
 from distill.fingerprints import fingerprint
 from distill.phrases import Vocabulary, claim_of, condition_of
 from dsl import types as t
@@ -87,6 +88,8 @@ def from_table(table: Mapping[str, Any], folder: Path) -> Task:
 
 def target(task: Task) -> Target:
     """The task's network with its claim; the traced network where it can be translated."""
+    refuse_unreadable(task.model)
+    before = fingerprint(task.folder, task.model)
     runtime = _runtime(task)
     recurrence = _recurrence(task.folder)
     found = Target(
@@ -95,9 +98,9 @@ def target(task: Task) -> Target:
         runtime,
         _traced(task),
         recurrence,
-        fingerprint(task.folder, task.model),
+        before,
     )
-    return _reachable(found)
+    return probed(_reachable(found), task.model)
 
 
 def load(folder: str | Path) -> Target:

@@ -429,7 +429,7 @@ _FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "int": (1, 1, lambda x: int(_number(x))),
     **{
         f"math.{name}": (1, 1, getattr(math, name))
-        for name in ("sqrt", "exp", "log", "tanh", "sin", "cos", "floor", "ceil")
+        for name in ("sqrt", "exp", "log", "tanh", "sin", "cos", "floor", "ceil", "isqrt")
     },
     "np.dot": (2, 2, lambda a, b: sum(x * y for x, y in zip(a, b, strict=True))),
 }
