@@ -54,15 +54,25 @@ def refuse_unreadable(path: Path) -> None:
 def called_names(body: bytes, *, foreign: bool = False) -> list[str]:
     """The globals that a pickle names; with `foreign`, only those that no checkpoint needs."""
     names: list[str] = []
-    texts: list[str] = []
+    pushed: list[str] = []
+    memo: dict[int, str] = {}
     try:
         for opcode, argument, _ in pickletools.genops(body):
-            if opcode.name in ("GLOBAL", "INST"):
-                names.append(str(argument))
-            elif opcode.name == "STACK_GLOBAL" and len(texts) >= 2:
-                names.append(" ".join(texts[-2:]))
-            elif isinstance(argument, str):
-                texts.append(argument)
+            match opcode.name:
+                case "GLOBAL" | "INST":
+                    names.append(str(argument))
+                    pushed.append("?")
+                case "STACK_GLOBAL" if len(pushed) >= 2:
+                    names.append(" ".join(pushed[-2:]))
+                    pushed.append("?")
+                case "MEMOIZE" if pushed:
+                    memo[len(memo)] = pushed[-1]
+                case "BINPUT" | "LONG_BINPUT" if pushed:
+                    memo[int(argument)] = pushed[-1]
+                case "BINGET" | "LONG_BINGET":
+                    pushed.append(memo.get(int(argument), "?"))
+                case _ if opcode.stack_after:
+                    pushed.append(argument if isinstance(argument, str) else "?")
     except (ValueError, IndexError, EOFError):
         names.append("(damaged)")
     found = sorted(set(names))
@@ -83,23 +93,35 @@ def _pickle(path: Path, body: bytes) -> DistillError:
 
 
 def probed(found: Target, path: Path) -> Target:
-    """The target, unless its network answers a few inputs with no finite number at all (D014)."""
+    """The target, unless its network takes none of a few inputs (D013), or answers each of them
+    with NaN (D014)."""
     seen = 0
+    refusal = ""
     for batch in found.domain.sample(_PROBES, np.random.default_rng(0)):
+        shape = found.pack(batch).shape[1:]
         try:
             raw = np.asarray(found.raw(batch))
-        except (RuntimeError, ValueError, AssertionError):
+        except (RuntimeError, ValueError, AssertionError, IndexError) as error:
             # Some lengths may be refused; the target is restricted to those that are taken.
+            refusal = " ".join(str(error).split())
             continue
-        if raw.dtype.kind != "f" or np.isfinite(raw).any():
+        if raw.dtype.kind != "f" or not np.isnan(raw.reshape(len(raw), -1)).any(axis=1).all():
             return found
         seen += len(raw)
-    if seen == 0:
+    if seen == 0 and not refusal:
         return found
+    if seen == 0:
+        raise DistillError(
+            "D013",
+            f"{path.name} does not take inputs of shape {shape} and type {found.claim.dtype}",
+            place=str(path),
+            notes=(refusal[:200],),
+            remedy="say how inputs are packed with --pack, --dtype and --shape",
+        )
     bad = ", ".join(not_finite(path)[:6])
     raise DistillError(
         "D014",
-        f"{path.name} gives no finite number on any of {seen} inputs",
+        f"{path.name} gives NaN on each of {seen} inputs",
         place=str(path),
         notes=(f"tensors with NaN or infinity: {bad}",) if bad else (),
         remedy=f"train it again, or look at its weights: distill inspect {path.name}",
