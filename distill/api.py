@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill import emit, pipeline, project
+from distill.checkpoints import refuse_unreadable
 from distill.durations import seconds_of
 from distill.journal import Journal, key_of
 from distill.oracle import input_dtype
@@ -55,7 +56,9 @@ class Model:
             if options.get(option):
                 table[option] = options[option]
         table["input"] = {k: options[k] for k in ("dtype", "shape") if options.get(k)}
-        table["input"].setdefault("dtype", input_dtype(self.path))
+        if "dtype" not in table["input"]:
+            refuse_unreadable(self.path)
+            table["input"]["dtype"] = input_dtype(self.path)
         return from_table(table, folder)
 
 

@@ -371,7 +371,8 @@ def _remember(search: Search, example: Counterexample) -> None:
 
     batch = single(search.target.domain, dict(example.inputs))
     search.counterexamples.append(batch)
-    search.observations = (*search.observations, *observe(search.target, [batch]))
+    if not search.complete:
+        search.observations = (*search.observations, *observe(search.target, [batch]))
 
 
 def measuring_time(target: Target, seconds: float) -> float:

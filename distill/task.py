@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from distill import project
+from distill.checkpoints import probed, refuse_unreadable
 from distill.fingerprints import fingerprint
 from distill.frontends.registry import Source, frontend
 from distill.phrases import Vocabulary, claim_of, condition_of
@@ -90,6 +91,8 @@ def target(task: Task) -> Target:
     """The task's network with its claim; the traced network where it can be translated."""
     source = _source(task)
     reader = frontend(source)
+    refuse_unreadable(task.model)
+    before = fingerprint(task.folder, task.model)
     runtime = reader.runtime(source)
     recurrence = _recurrence(task.folder)
     found = Target(
@@ -98,9 +101,9 @@ def target(task: Task) -> Target:
         runtime,
         reader.translation(source),
         recurrence,
-        fingerprint(task.folder, task.model),
+        before,
     )
-    return _reachable(found)
+    return probed(_reachable(found), task.model)
 
 
 def load(folder: str | Path) -> Target:
