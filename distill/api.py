@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +130,9 @@ class Result:
         return emit.summary(self.inner)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.source)}</pre><pre>{escape(str(self))}</pre>"
+        from distill.notebook import result_html
+
+        return result_html(self)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,11 @@ class Certificate:
     def program_path(self) -> Path:
         return _beside(self.path, str(self.content["program"]["file"]))
 
+    def _repr_html_(self) -> str:
+        from distill.notebook import certificate_html
+
+        return certificate_html(self.content)
+
     @property
     def model_folder(self) -> Path:
         return Path(os.path.normpath(self.path.parent / str(self.content["model"]["folder"])))

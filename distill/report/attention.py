@@ -149,8 +149,9 @@ def _most_varied(heads: list[Head]) -> int:
 
 def _labels(batch: Mapping[str, np.ndarray], row: int, count: int) -> list[str]:
     for column in batch.values():
-        if column.ndim == 2 and column.shape[1] == count:
-            return [str(item) for item in column[row].tolist()]
+        if column.ndim == 2 and 0 <= count - column.shape[1] <= 1:
+            # One position more than items: a token that marks the start.
+            return ["^"] * (count - column.shape[1]) + [str(x) for x in column[row].tolist()]
     if len(batch) and all(column.ndim == 1 for column in batch.values()) and len(batch) <= count:
         items = [str(column[row].item()) for column in batch.values()]
         return items + [""] * (count - len(items))

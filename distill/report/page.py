@@ -388,7 +388,8 @@ def _examples(account: Account) -> str:
     elif isinstance(evidence.get("closest_input"), Mapping) and evidence["closest_input"]:
         special.append(("closest decision", evidence["closest_input"]))
     batches = [(words, single(account.target.domain, dict(inputs))) for words, inputs in special]
-    drawn = sample(account.target, 40)
+    # Of sequences the shorter ones: they are examples to read.
+    drawn = sample(account.target, 40)[: 2 * _EXAMPLES]
     each = max(1, _EXAMPLES // len(drawn))
     step = max(1, len(drawn) // _EXAMPLES)
     batches += [("", {n: c[:each] for n, c in batch.items()}) for batch in drawn[::step]]
@@ -410,7 +411,7 @@ def _examples(account: Account) -> str:
             mark = words or ("" if same[row] else "differs")
             rows.append(
                 "<tr>"
-                + "".join(f"<td><code>{escape(d.clipped(c, 220))}</code></td>" for c in cells)
+                + "".join(f"<td><code>{escape(d.clipped(c, 140))}</code></td>" for c in cells)
                 + f"<td>{mark}</td></tr>"
             )
     if not rows:
