@@ -110,6 +110,51 @@ def rolled(network: Program, shape: tuple[int, ...]) -> Rolled | None:
     return _checked(graph, answers, shape, every_step, lead)
 
 
+def written_out(found: Rolled, length: int, shape: tuple[int, ...]) -> Program:
+    """The network over sequences of a length whose items have `shape`: the step, unrolled."""
+    body: list[Assign] = []
+    constants = dict(found.step.constants)
+    constants["first_state"] = found.start[None]
+    state: Expr = Constant("first_state")
+    stacked: list[Expr] = []
+    answer: Expr = state
+    for t in range(length):
+        part = Call("slice", (Variable("x"),), (("axis", 1), ("start", t), ("stop", t + 1)))
+        body.append(Assign((f"part_{t}",), (part,)))
+        item = Call("reshape", (Variable(f"part_{t}"),), (("shape", (-1, *shape)),))
+        body.append(Assign((f"x_{t}",), (item,)))
+        renamed: dict[str, Expr] = {"x": Variable(f"x_{t}"), "h": state}
+        for statement in found.step.body:
+            assert isinstance(statement, Assign)
+            (name,), (call,) = statement.names, statement.values
+            assert isinstance(call, Call)
+            args = tuple(
+                renamed[arg.name] if isinstance(arg, Variable) else arg for arg in call.args
+            )
+            body.append(Assign((f"{name}_{t}",), (Call(call.primitive, args, call.options),)))
+            renamed[name] = Variable(f"{name}_{t}")
+        assert isinstance(found.step.result, Call)
+        answer, state = (
+            renamed[arg.name] if isinstance(arg, Variable) else arg
+            for arg in found.step.result.args
+        )
+        stacked.append(answer)
+    if not found.every_step:
+        return Program("network", (("x", None),), tuple(body), answer, tuple(constants.items()))
+    network = Program("network", (("x", None),), tuple(body), answer, tuple(constants.items()))
+    kinds = shapes(network, (length, *shape))
+    rows: list[Expr] = []
+    for t, answer in enumerate(stacked):
+        assert isinstance(answer, Variable)
+        entries = kinds[answer.name].shape[1:]
+        row = Call("reshape", (answer,), (("shape", (-1, 1, *entries)),))
+        body.append(Assign((f"row_{t}",), (row,)))
+        rows.append(Variable(f"row_{t}"))
+    body.append(Assign(("rows",), (Call("concat", tuple(rows), (("axis", 1),)),)))
+    result = Variable("rows")
+    return Program("network", (("x", None),), tuple(body), result, tuple(constants.items()))
+
+
 def _in_order(rounds: list[Part]) -> bool:
     return all(_round(part) == i for i, part in enumerate(rounds))
 

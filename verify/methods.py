@@ -11,6 +11,7 @@ from dsl.program import Program
 
 METHODS: tuple[tuple[str, str], ...] = (
     ("sequences", "verify.sequences"),
+    ("invariants", "verify.invariants"),
     ("enumeration", "verify.enumeration"),
     ("dependence", "verify.dependence"),
     ("lengths", "verify.lengths"),
