@@ -77,9 +77,8 @@ def test_few_exceptions_are_listed_with_both_values():
     target = replace(counting(60), runtime=runtime)
     verdict = verdict_on(target, "def program(s):\n    return sum(s)\n", seconds=4.0)
     assert isinstance(verdict, Refuted)
-    assert verdict.evidence["exceptions"] == [
-        {"inputs": {"s": [1] * 7}, "program": 7, "network": 6}
-    ]
+    only = {"inputs": {"s": [1] * 7}, "program": 7, "network": 6}
+    assert verdict.evidence["exceptions"] == [only]
     assert verdict.found == 1 and verdict.evidence["longest"] > 7
 
 
