@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -65,6 +66,20 @@ def test_a_network_that_errs_late_is_refuted_on_its_shortest_error():
     verdict = verdict_on(pairs(12, wrong_from=5), LANGUAGE)
     assert isinstance(verdict, Refuted)
     assert len(verdict.counterexample.inputs["s"]) == 5
+
+
+def test_few_exceptions_are_listed_with_both_values():
+    def runtime(packed: np.ndarray) -> np.ndarray:
+        sums = packed.sum(1, keepdims=True)
+        odd = (packed[:, :1] == 1) & (sums == packed.shape[1]) & (packed.shape[1] == 7)
+        return sums - odd
+
+    target = replace(counting(60), runtime=runtime)
+    verdict = verdict_on(target, "def program(s):\n    return sum(s)\n", seconds=4.0)
+    assert isinstance(verdict, Refuted)
+    only = {"inputs": {"s": [1] * 7}, "program": 7, "network": 6}
+    assert verdict.evidence["exceptions"] == [only]
+    assert verdict.found == 1 and verdict.evidence["longest"] > 7
 
 
 def counting(longest: int) -> Target:
