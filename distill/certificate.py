@@ -27,7 +27,7 @@ _FIELDS = {
     "verdict": dict,
     "digest": str,
 }
-_INNER = {
+_INNER: dict[str, Any] = {
     "program.file": str,
     "program.sha256": str,
     "model.folder": str,
@@ -248,10 +248,10 @@ def read(path: Path) -> Certificate:
     body = {key: value for key, value in content.items() if key != "digest"}
     if digest_of(body) != content["digest"]:
         raise _damaged(path, "its digest does not fit its content")
-    for place, kind in _INNER.items():
+    for place, wanted in _INNER.items():
         table, _, name = place.rstrip("?").partition(".")
         value = content[table].get(name)
-        if not (isinstance(value, kind) or (value is None and place.endswith("?"))):
+        if not (isinstance(value, wanted) or (value is None and place.endswith("?"))):
             raise _damaged(path, f"field `{table}.{name}` is missing or of the wrong type")
     return Certificate(path, content)
 

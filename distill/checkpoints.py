@@ -20,8 +20,9 @@ _SAVE = "save the network with torch.export.save(torch.export.export(module, exa
 
 
 def refuse_unreadable(path: Path) -> None:
-    """Raises D015 for a pickle, D016 for weights without a network; both can be told at once."""
-    if path.suffix not in (".pt", ".pt2", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"):
+    """Raises D015 or D016 for a file that calls itself an exported program and is a pickle, or
+    weights alone.  Files named as weights are read by distill.frontends.weights."""
+    if path.suffix != ".pt2":
         return
     try:
         with path.open("rb") as file:
@@ -68,9 +69,9 @@ def called_names(body: bytes, *, foreign: bool = False) -> list[str]:
                 case "MEMOIZE" if pushed:
                     memo[len(memo)] = pushed[-1]
                 case "BINPUT" | "LONG_BINPUT" if pushed:
-                    memo[int(argument)] = pushed[-1]
+                    memo[int(str(argument))] = pushed[-1]
                 case "BINGET" | "LONG_BINGET":
-                    pushed.append(memo.get(int(argument), "?"))
+                    pushed.append(memo.get(int(str(argument)), "?"))
                 case _ if opcode.stack_after:
                     pushed.append(argument if isinstance(argument, str) else "?")
     except (ValueError, IndexError, EOFError):

@@ -227,7 +227,7 @@ def with_attention(network: Program, shapes: Shapes) -> Program:
         key = _turned_back(turned, calls)
         if key is None:
             continue
-        options = [("scale", scale)]
+        options: list[tuple[str, Any]] = [("scale", scale)]
         new: dict[str, np.ndarray] = {}
         args: tuple[Expr, ...] = (query, key, call.args[1])
         for kind, mask in masks:
@@ -264,7 +264,8 @@ def _scores(
     shapes: Shapes,
 ) -> _Scores | None:
     """Query, turned key, scale and masks of attention scores."""
-    scale, masks = 1.0, []
+    scale = 1.0
+    masks: list[tuple[str, np.ndarray]] = []
     while isinstance(expr, Variable) and expr.name in calls and counts[expr.name] == 1:
         call = calls[expr.name]
         match call.primitive, call.args:

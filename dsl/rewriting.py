@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from dsl.networks import bindings, results
-from dsl.program import Assign, Call, Constant, Expr, Program, Variable
+from dsl.program import Assign, Call, Constant, Expr, Program, Statement, Variable
 
 Shapes: TypeAlias = Mapping[str, np.ndarray]
 """Every value of the network on some rows: what passes look at for shapes and dtypes."""
@@ -82,7 +82,7 @@ def fresh(network: Program, name: str) -> str:
 
 def inserted(network: Program, before: str, name: str, call: Call) -> Program:
     """The network with one more binding, ahead of another."""
-    body = []
+    body: list[Statement] = []
     for statement in network.body:
         if isinstance(statement, Assign) and statement.names == (before,):
             body.append(Assign((name,), (call,)))

@@ -55,7 +55,8 @@ def module(path: Path, arch: str) -> Any:
 
     if path.suffix != ".safetensors" and is_torchscript(path):
         try:
-            return torch.jit.load(str(path), map_location="cpu").eval()
+            read: Any = torch.jit.load
+            return read(str(path), map_location="cpu").eval()
         except (RuntimeError, ValueError) as error:
             raise _damaged(path, error) from None
     found = _loaded(path)
