@@ -56,7 +56,7 @@ class Model:
                 table[option] = options[option]
         table["input"] = {k: options[k] for k in ("dtype", "shape") if options.get(k)}
         if "dtype" not in table["input"]:
-            refuse_unreadable(self.path)
+            refuse_unreadable(self.path, arch=options.get("arch", ""))
             table["input"]["dtype"] = input_dtype(self.path)
         return from_table(table, folder)
 

@@ -97,7 +97,7 @@ def _without_framework(
 ) -> Proved | None:
     """What NumPy alone establishes of an exported network, decisions far from any tie; None where
     the original runtime must be asked, as for every counterexample."""
-    refuse_unreadable(task.model)
+    refuse_unreadable(task.model, arch=str(task.table.get("arch", "")))
     found = light.target(task, recorded)
     if found is None:
         return None

@@ -19,8 +19,12 @@ _PROBES = 16
 _SAVE = "save the network with torch.export.save(torch.export.export(module, example), path)"
 
 
-def refuse_unreadable(path: Path) -> None:
-    """Raises D015 for a pickle, D016 for weights without a network; both can be told at once."""
+def refuse_unreadable(path: Path, *, arch: str = "") -> None:
+    """Raises D015 for a pickle, D016 for weights without a network; both can be told at once.
+
+    With an architecture (`file.py:callable`) weights alone are enough; stock modules of torch.nn
+    that were saved whole are left to torch's weights-only reader.
+    """
     if path.suffix not in (".pt", ".pt2", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"):
         return
     try:
@@ -42,6 +46,8 @@ def refuse_unreadable(path: Path) -> None:
         body = content.read(pickled[0])
     if called_names(body, foreign=True):
         raise _pickle(path, body)
+    if arch or any(name.startswith("torch.nn.modules") for name in called_names(body)):
+        return
     raise DistillError(
         "D016",
         f"{path.name} holds weights, but not the network that they belong to",

@@ -28,8 +28,6 @@ PAGES = {
     "D130": "A file could not be written. Nothing is left half-written.",
     "D131": "A certificate names a model file; a network in memory has none.",
     "D132": "A file that would be written exists already.",
-    "D015": "The file is a pickle, which may run code when it is loaded; it is never loaded.",
-    "D016": "The file holds weights only. Save the network too: torch.export.save, or ONNX.",
     "D133": "Other processes open the model from its file; a network in memory has none.",
     "D134": "A worker read another model than the one that is compiled; results would be mixed.",
     "D135": "A number of workers, or the address of an executor, cannot be read.",
