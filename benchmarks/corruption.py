@@ -146,8 +146,8 @@ def _inside(path: Path, rng: np.random.Generator) -> bytes:
 
 def read(path: Path) -> str:
     """What happens when a file is read: `loads`, or the code of the refusal."""
-    from distill.frontends.registry import Source, frontend
     from distill.contents import required
+    from distill.frontends.registry import Source, frontend
     from dsl.errors import DistillError
 
     source = Source(path.parent, path, "")
