@@ -21,8 +21,9 @@ _SAVE = "save the network with torch.export.save(torch.export.export(module, exa
 
 def refuse_unreadable(path: Path) -> None:
     """Raises D015 or D016 for a file that calls itself an exported program and is a pickle, or
-    weights alone.  Files named as weights are read by distill.frontends.weights."""
-    if path.suffix != ".pt2":
+    weights alone.  Files of weights are left to their reader, which takes them without running
+    anything (distill.frontends.weights)."""
+    if path.suffix not in (".pt2", ".pkl", ".pickle"):
         return
     try:
         with path.open("rb") as file:

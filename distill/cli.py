@@ -66,6 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     _check_command(commands)
     inspect = _command(commands, "inspect", "what a model contains and the next command", _inspect)
     _model_options(inspect)
+    inspect.add_argument("--dot", metavar="FILE", help="write the network's graph for Graphviz")
+    inspect.add_argument("--onnx", metavar="FILE", help="write the network as ONNX, for viewers")
     search = _command(commands, "search", "the ranked hypotheses for a model", _search)
     _model_options(search)
     _budget_options(search)
@@ -307,27 +309,9 @@ def _found(paths: Sequence[str]) -> list[Path]:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from distill.fingerprints import tensors
-    from dsl.errors import DistillError
+    from distill import contents
 
-    path = Path(options.model)
-    if not path.exists():
-        raise DistillError("D001", f"there is no file {path}", place=str(path), exit_code=4)
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
-    parts = {str(file.name): tensors(file) for file in files if file.suffix in _MODEL_SUFFIXES}
-    if options.json:
-        print(json.dumps(parts))
-        return 0
-    for name, table in parts.items():
-        print(f"{name}: {len(table)} parts")
-        for part, digest in sorted(table.items()):
-            print(f"  {digest[:12]}  {part}")
-    domain = "" if (path / "task.toml").is_file() else " -d 'x: real[-1,1]'"
-    print(f"next    distill compile {path}{domain}")
-    return 0
-
-
-_MODEL_SUFFIXES = (".pt2", ".onnx", ".safetensors", ".npz", ".pt")
+    return contents.inspect(options, _given(options))
 
 
 def _search(options: argparse.Namespace) -> int:

@@ -7,8 +7,6 @@ inputs happen to be asked for at once; the size is part of the claim's arithmeti
 from __future__ import annotations
 
 import contextlib
-import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,30 +77,10 @@ def exported(path: Path) -> Any:
 
 
 def exported_program(path: Path) -> Any:
-    """The content of a `.pt2` file.  Raises D010 where it cannot be read."""
-    import torch
+    """The exported program in a `.pt2` file.  Raises D010 where it cannot be read."""
+    from distill.frontends import torch as front
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.export.load(str(path))
-    except (
-        RuntimeError,
-        ValueError,
-        KeyError,
-        OSError,
-        EOFError,
-        zipfile.BadZipFile,
-    ) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DistillError(
-            "D010",
-            f"{path.name} is not a readable torch.export program",
-            place=str(path),
-            notes=(line[:200],),
-            remedy="save it again with torch.export.save",
-            exit_code=4,
-        ) from None
+    return front.exported(path)
 
 
 def from_pt2(path: Path) -> Runtime:

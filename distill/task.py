@@ -90,8 +90,8 @@ def from_table(table: Mapping[str, Any], folder: Path) -> Task:
 def target(task: Task) -> Target:
     """The task's network with its claim; the traced network where it can be translated."""
     source = _source(task)
-    reader = frontend(source)
     refuse_unreadable(task.model)
+    reader = frontend(source)
     before = fingerprint(task.folder, task.model)
     runtime = reader.runtime(source)
     recurrence = _recurrence(task.folder)

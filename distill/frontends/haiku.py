@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.frontends import archives
 from distill.frontends import operators as o
 from distill.frontends.building import Builder, Value
 from distill.frontends.graph import program_of
@@ -30,15 +31,13 @@ def is_haiku_folder(folder: Path) -> bool:
     """Are there Haiku parameters of a transformer in this folder?"""
     if not (folder / "weights.npz").is_file() or not (folder / "config.json").is_file():
         return False
-    with np.load(folder / "weights.npz", allow_pickle=False) as weights:
-        return {_EMBEDDING, _POSITIONS, "unembed"} <= set(weights.files)
+    return {_EMBEDDING, _POSITIONS, "unembed"} <= archives.names(folder / "weights.npz")
 
 
 def read(folder: Path) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
     """Parameters by name and the configuration.  Raises D010 for what this reader cannot run."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    with np.load(folder / "weights.npz", allow_pickle=False) as file:
-        weights = {name: file[name] for name in file.files}
+    weights = archives.arrays(folder / "weights.npz")
     if config.get("layer_norm") or config.get("activation", "relu") != "relu":
         raise DistillError(
             "D010",

@@ -71,9 +71,9 @@ def parameters(path: Path) -> Any:
     """A tree of arrays from `.npz` (names split at `/`), `.safetensors` or Flax's `.msgpack`."""
     match path.suffix:
         case ".npz":
-            from distill.frontends import quantised
+            from distill.frontends import archives
 
-            return nested(quantised.read(path))
+            return nested(archives.arrays(path))
         case ".safetensors":
             from distill.frontends import safetensors
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from distill.frontends.building import Builder, Unsupported, Value
 from distill.frontends.graph import Node, Ref, Rule, program_of, translated
 from distill.frontends.onnx_rules import RULES
@@ -58,6 +60,16 @@ def read(path: Path) -> Any:
             notes=(line[:200],),
             exit_code=4,
         ) from None
+
+
+def declared(model: Any) -> tuple[tuple[int | None, ...], str]:
+    """The axes of rows that the first input has (None where one is free) and its dtype."""
+    from onnx import helper
+
+    held = {tensor.name for tensor in model.graph.initializer}
+    kind = next(v for v in model.graph.input if v.name not in held).type.tensor_type
+    axes = [axis.dim_value if axis.HasField("dim_value") else None for axis in kind.shape.dim]
+    return tuple(axes[1:]), np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
 
 
 def program(model: Any, name: str, *shapes: tuple[int, ...]) -> Program:

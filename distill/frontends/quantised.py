@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distill.frontends import archives
 from distill.frontends import operators as o
 from distill.frontends.building import Builder, Value
 from distill.frontends.graph import program_of
@@ -29,26 +30,7 @@ _PARTS = ("W{}", "b{}", "x{}_scale", "x{}_zp", "w{}_scale", "y{}_scale", "y{}_zp
 
 def is_quantised(path: Path) -> bool:
     """Does a file hold the layers of such a network?"""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {part.format(0) for part in _PARTS} <= set(file.files)
-    except (OSError, ValueError, EOFError):
-        return False
-
-
-def read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file by name.  Raises D010."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise DistillError(
-            "D010",
-            f"{path.name} is not a readable archive of arrays",
-            place=str(path),
-            notes=(f"{type(error).__name__}: {error}"[:200],),
-            exit_code=4,
-        ) from None
+    return {part.format(0) for part in _PARTS} <= archives.names(path)
 
 
 def runtime(path: Path) -> Runtime:
@@ -69,7 +51,7 @@ def runtime(path: Path) -> Runtime:
 
 def translation(path: Path) -> Translation:
     """The network for rows of its width; None for others."""
-    loaded = functools.cache(lambda: program(read(path), path.name))
+    loaded = functools.cache(lambda: program(archives.arrays(path), path.name))
 
     @functools.cache
     def network(shape: tuple[int, ...]) -> Program | None:
@@ -93,7 +75,7 @@ def program(arrays: dict[str, np.ndarray], name: str) -> Program:
             value = _layer(b, value, {p: arrays[p.format(layer)] for p in _PARTS}, layer)
         b.hint = "y"
         return program_of(b, b.cast(value, np.int8), name)
-    except (KeyError, ValueError, IndexError, OverflowError) as error:
+    except (KeyError, ValueError, IndexError, TypeError, OverflowError, MemoryError) as error:
         raise DistillError(
             "D010",
             f"{name} holds layers that do not fit together",

@@ -8,6 +8,7 @@ recurrent layers as single nodes; `distill.frontends.aten` has a rule for each o
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import operator
 import warnings
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.frontends.archives import BROKEN
 from distill.frontends.exported import Graph, Input, program
 from distill.frontends.graph import Missing, Node, Ref
 from dsl.claim import Translation
@@ -25,13 +27,18 @@ from dsl.program import Program
 
 def exported(path: Path) -> Any:
     """The exported program in a file.  Raises D010 where it cannot be read."""
+    import pickle
+
     import torch
 
+    logger = logging.getLogger("torch.export")
+    level = logger.level
     try:
+        logger.setLevel(logging.CRITICAL)  # it prints tracebacks of its own
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.export.load(str(path))
-    except (RuntimeError, ValueError, KeyError, OSError, EOFError) as error:
+    except (*BROKEN, AssertionError, pickle.UnpicklingError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DistillError(
             "D010",
@@ -41,6 +48,8 @@ def exported(path: Path) -> Any:
             remedy="save it again with torch.export.save",
             exit_code=4,
         ) from None
+    finally:
+        logger.setLevel(level)
 
 
 def from_module(module: Any, dtype: str) -> Translation:

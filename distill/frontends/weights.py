@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from distill.frontends import safetensors
+from distill.frontends.archives import BROKEN
 from dsl.claim import Runtime, Translation
 from dsl.errors import DistillError
 
@@ -28,8 +29,8 @@ def is_torchscript(path: Path) -> bool:
     """Is this an archive of torch.jit.save?"""
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(("/constants.pkl",)) for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError):
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except BROKEN:
         return False
 
 
@@ -47,17 +48,28 @@ def translation(path: Path, arch: str, dtype: str) -> Translation:
     return lambda shape: loaded()(shape)
 
 
-@functools.lru_cache(maxsize=8)
 def module(path: Path, arch: str) -> Any:
     """The module in a file, in evaluation mode.  Raises D015 for a pickle that wants code, D016
     for weights without an architecture, D017 for weights that do not fit it."""
+    try:
+        stamp = path.stat()
+    except OSError as error:
+        raise DistillError(
+            "D001", f"{path.name} cannot be read: {error.strerror}", place=str(path), exit_code=4
+        ) from None
+    return _module(path, arch, stamp.st_mtime_ns, stamp.st_size)
+
+
+@functools.lru_cache(maxsize=8)
+def _module(path: Path, arch: str, changed: int, size: int) -> Any:
     import torch
 
     if path.suffix != ".safetensors" and is_torchscript(path):
+        _bounded(path)
         try:
             read: Any = torch.jit.load
             return read(str(path), map_location="cpu").eval()
-        except (RuntimeError, ValueError) as error:
+        except BROKEN as error:
             raise _damaged(path, error) from None
     found = _loaded(path)
     if isinstance(found, torch.nn.Module):
@@ -99,10 +111,7 @@ def _loaded(path: Path) -> Any:
     if path.suffix == ".safetensors":
         arrays = safetensors.read(path)
         return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if sum(info.file_size for info in archive.infolist()) > _LARGEST:
-                raise _damaged(path, ValueError("it unpacks to more than 2 GiB"))
+    _bounded(path)
     stock = [
         kind
         for kind in vars(torch.nn).values()
@@ -113,17 +122,33 @@ def _loaded(path: Path) -> Any:
             return torch.load(str(path), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _unsafe(path, error) from None
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, AttributeError, TypeError,
-            IndexError, UnicodeDecodeError, MemoryError, AssertionError) as error:  # fmt: skip
+    except (*BROKEN, AssertionError) as error:
+        raise _damaged(path, error) from None
+
+
+def _bounded(path: Path) -> None:
+    """Refuses archives that are damaged or unpack to more than 2 GiB."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(info.file_size for info in archive.infolist()) > _LARGEST:
+                raise ValueError("it unpacks to more than 2 GiB")
+            broken = archive.testzip()
+            if broken is not None:
+                raise ValueError(f"{broken} is damaged")
+    except BROKEN as error:
         raise _damaged(path, error) from None
 
 
 def _unsafe(path: Path, error: Exception) -> DistillError:
+    import pickle
+
     import torch
 
     try:
         wanted = torch.serialization.get_unsafe_globals_in_checkpoint(str(path))
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, AttributeError, IndexError):
+    except (*BROKEN, pickle.UnpicklingError):
         return _damaged(path, error)
     if not wanted:
         return _damaged(path, error)

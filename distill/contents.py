@@ -1,0 +1,312 @@
+"""What a model contains: tensors, operations, what it looks like, whether its translation computes
+what its runtime does, what its values are over a domain, and the command to type next."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from distill.frontends.registry import Source, frontend
+from distill.inspection import Statistics, Values, summary
+from dsl import networks, passes
+from dsl.errors import DistillError
+from dsl.program import Call, Constant, Program, Variable
+
+_ROWS = 256
+_SUFFIXES = (".pt2", ".onnx", ".safetensors", ".npz", ".pt", ".pth", ".nnet", ".tflite", ".ckpt")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of one model; `problem` is why there is no program of it."""
+
+    program: Program | None = None
+    shape: tuple[int, ...] = ()
+    difference: float | None = None
+    largest: float = 0.0
+    applied: tuple[passes.Applied, ...] = ()
+    looks: str = ""
+    values: tuple[Values, ...] = ()
+    problem: DistillError | None = None
+
+
+def inspect(options: argparse.Namespace, given: Mapping[str, str]) -> int:
+    """The command `inspect`.  Raises D001 for what is no file, D020 where `--dot` or `--onnx` ask
+    for a program and there is none."""
+    from distill.fingerprints import tensors
+
+    path = Path(options.model)
+    if not path.exists():
+        raise DistillError("D001", f"there is no file {path}", place=str(path), exit_code=4)
+    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
+    parts = {file.name: tensors(file) for file in files if file.suffix in _SUFFIXES}
+    finding = examined(path, options.domain, given)
+    _exported(finding, getattr(options, "dot", None), getattr(options, "onnx", None))
+    following = next_command(path, options.domain, finding)
+    if options.json:
+        print(json.dumps(_table(parts, finding, following)))
+        return 0
+    for name, table in parts.items():
+        print(f"{name}: {len(table)} parts")
+        for part, digest in sorted(table.items()):
+            print(f"  {digest[:12]}  {part}")
+    print("\n".join(lines(finding)))
+    print(f"next    {following}")
+    return 0
+
+
+def examined(path: Path, domain: str | None, given: Mapping[str, str]) -> Finding:
+    """The model's program with its check, on inputs of the domain where there is one."""
+    described = domain is not None or (path / "task.toml").is_file()
+    try:
+        return _on_domain(path, domain, given) if described else _alone(path, given)
+    except DistillError as problem:
+        return Finding(problem=problem)
+
+
+def _on_domain(path: Path, domain: str | None, given: Mapping[str, str]) -> Finding:
+    from distill import api
+
+    target, task = api.target(path, domain, **given)
+    batch = target.domain.sample(_ROWS, np.random.default_rng(0))[-1]
+    packed = target.pack(batch)
+    program = target.network(packed.shape[1:])
+    source = Source(task.folder, task.model, str(task.table.get("arch", "")), target.claim.dtype)
+    if program is None:
+        program = required(source, packed.shape[1:])
+    return checked(program, packed, target.runtime, values=True)
+
+
+def _alone(path: Path, given: Mapping[str, str]) -> Finding:
+    """A file by itself: rows of normal numbers, or of 0 and 1 for whole numbers."""
+    if path.is_dir():
+        raise DistillError("D115", "no domain is given", remedy="give one with -d")
+    source = Source(path.parent, path, given.get("arch", ""), given.get("dtype", "float32"))
+    reader = frontend(source)
+    shape, dtype = _declared(source, given)
+    program = required(source, shape)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(_ROWS, *shape))
+    packed = rows.astype(dtype) if np.dtype(dtype).kind == "f" else (rows > 0).astype(dtype)
+    return checked(program, packed, reader.runtime(source), values=False)
+
+
+def _declared(source: Source, given: Mapping[str, str]) -> tuple[tuple[int, ...], str]:
+    """The shape of rows and the dtype that a file says, or that were given."""
+    axes: tuple[int | None, ...] | None = None
+    dtype = source.dtype
+    if given.get("shape"):
+        numbers = [axis.strip() for axis in given["shape"].strip("[] ").split(",")][1:]
+        axes = tuple(int(axis) if axis.isdigit() else None for axis in numbers)
+    elif source.model.suffix == ".pt2":
+        from distill.frontends import pt2
+
+        first = pt2.graph(source.model).inputs[0]
+        axes, dtype = first.axes[1:], first.dtype.name
+    elif source.model.suffix == ".onnx":
+        from distill.frontends import onnx
+
+        axes, dtype = onnx.declared(onnx.read(source.model))
+    if axes is None or any(axis is None for axis in axes):
+        raise DistillError(
+            "D013",
+            f"{source.model.name} does not say how long its inputs are",
+            remedy="give --shape '[batch, 12]', or a domain",
+        )
+    return tuple(int(axis or 0) for axis in axes), dtype
+
+
+def required(source: Source, shape: tuple[int, ...]) -> Program:
+    """The program of a model; raises what keeps it from being one."""
+    match source.model.suffix:
+        case ".pt2":
+            from distill.frontends import exported, pt2
+
+            return exported.program(pt2.graph(source.model), shape)
+        case ".onnx":
+            from distill.frontends import onnx
+
+            return onnx.program(onnx.read(source.model), source.model.name, shape)
+    found = frontend(source).translation(source)(shape)
+    if found is None:
+        raise DistillError(
+            "D020", f"{source.model.name} has no translation for rows of shape {shape}"
+        )
+    return found
+
+
+def checked(program: Program, packed: np.ndarray, runtime: Any, *, values: bool) -> Finding:
+    """A program beside its runtime on some rows, and after the canonical passes."""
+    expected = np.asarray(runtime(packed))
+    found = networks.run(program, packed)
+    difference = None
+    if found.shape == expected.shape:
+        apart = np.abs(found.astype(np.float64) - expected.astype(np.float64))
+        difference = float(apart.max(initial=0.0))
+    _, applied = passes.canonical(program, packed[:16])
+    summaries: tuple[Values, ...] = ()
+    if values:
+        made = {name: call.primitive for name, call in networks.bindings(program)}
+        summaries = tuple(
+            summary(name, made.get(name, "input"), value)
+            for name, value in networks.trace(program, packed).items()
+            if value.size
+        )
+    largest = float(np.abs(expected.astype(np.float64)).max(initial=0.0))
+    return Finding(
+        program, tuple(packed.shape[1:]), difference, largest, applied, look(program), summaries
+    )
+
+
+def look(program: Program) -> str:
+    """What kind of network this seems to be: a guess from operations and shared weights."""
+    counts = networks.operations(program)
+    reads: dict[str, int] = {}
+    for _, call in networks.bindings(program):
+        if call.primitive in ("linear", "matmul") and isinstance(call.args[1], Constant):
+            reads[call.args[1].name] = reads.get(call.args[1].name, 0) + 1
+    matrices = list(reads.values())
+    for layer in ("lstm", "gru", "rnn"):
+        if counts.get(layer):
+            return f"a recurrent network: {counts[layer]} {layer} layer{'s' * (counts[layer] > 1)}"
+    attention = counts.get("attention", 0) + counts.get("softmax", 0)
+    products = counts.get("matmul", 0) + counts.get("einsum", 0)
+    if counts.get("attention") or (attention and products > attention):
+        return f"a transformer: {attention} attention layer{'s' * (attention > 1)}"
+    if matrices and min(matrices) >= 3:
+        return f"a recurrent network, unrolled over {max(matrices)} steps"
+    if counts.get("conv"):
+        return f"a convolutional network: {counts['conv']} convolutions"
+    widths = [
+        str(program.constant(call.args[1].name).shape[0 if call.primitive == "linear" else -1])
+        for _, call in networks.bindings(program)
+        if call.primitive in ("linear", "matmul")
+        and len(call.args) > 1
+        and isinstance(call.args[1], Constant)
+    ]
+    start = "a perceptron on embedded tokens" if counts.get("gather") else "a perceptron"
+    return f"{start}: {'-'.join(widths)}" if widths else "a function without weights"
+
+
+def lines(finding: Finding) -> list[str]:
+    """What was found, for people."""
+    found: list[str] = []
+    if finding.problem is not None:
+        found.append(f"program none: {finding.problem.finding}")
+        found += [f"        {note}" for note in finding.problem.notes]
+        if finding.problem.remedy:
+            found.append(f"        {finding.problem.remedy}")
+    if finding.program is None:
+        return found
+    counts = networks.operations(finding.program)
+    weights = sum(array.size for array in networks.parameters(finding.program).values())
+    found.append(f"looks   {finding.looks}")
+    shape = ", ".join(["batch", *map(str, finding.shape)])
+    found.append(
+        f"program {len(finding.program.body)} operations, {weights} weights, input [{shape}]"
+    )
+    found.append("        " + ", ".join(f"{name} x{count}" for name, count in counts.items()))
+    if finding.difference is None:
+        found.append("check   the program's output has another shape than the runtime's")
+    else:
+        found.append(
+            f"check   largest difference from the runtime {finding.difference:.2g}"
+            f" (outputs up to {finding.largest:.3g})"
+        )
+    for entry in finding.applied:
+        found.append(
+            f"pass    {entry.name}: {entry.before} -> {entry.after} operations, "
+            f"largest difference {entry.difference:.2g}"
+        )
+    if finding.values:
+        found += str(Statistics(_ROWS, finding.values)).splitlines()
+    return found
+
+
+def next_command(path: Path, domain: str | None, finding: Finding) -> str:
+    """The exact next command."""
+    if (path / "task.toml").is_file():
+        return f"distill compile {path}"
+    if finding.problem is not None and finding.problem.code == "D016":
+        return f"distill inspect {path} --arch file.py:callable"
+    if finding.problem is not None and finding.problem.code == "D013" and domain is None:
+        return f"distill inspect {path} --shape '[batch, 8]'"
+    if domain is not None:
+        return f"distill compile {path} -d '{domain}'"
+    kind = "real[-1,1]"
+    if (
+        finding.program is not None
+        and str(networks.shapes(finding.program)[finding.program.parameters[0]].item) == "int"
+    ):
+        kind = "int[0..9]"
+    count = int(np.prod(finding.shape or (1,)))
+    if count <= 4:
+        names = ", ".join(f"{name}: {kind}" for name in "abcd"[:count])
+        return f"distill compile {path} -d '{names}'"
+    axes = "x".join(map(str, finding.shape))
+    return f"distill compile {path} -d 'x: array({kind}, {axes})'"
+
+
+def _table(parts: Any, finding: Finding, following: str) -> dict[str, Any]:
+    table: dict[str, Any] = {"parts": parts, "next": following}
+    if finding.problem is not None:
+        table["problem"] = {"code": finding.problem.code, "notes": list(finding.problem.notes)}
+    if finding.program is not None:
+        table |= {
+            "looks": finding.looks,
+            "operations": networks.operations(finding.program),
+            "difference": finding.difference,
+            "passes": [[a.name, a.before, a.after, a.difference] for a in finding.applied],
+            "values": {
+                row.name: [row.low, row.high, row.distinct, row.rank] for row in finding.values
+            },
+        }
+    return table
+
+
+def _exported(finding: Finding, dot: str | None, onnx: str | None) -> None:
+    from distill.certificate import write_text
+
+    if (dot or onnx) and finding.program is None:
+        raise finding.problem or DistillError("D020", "there is no program to export")
+    if finding.program is None:
+        return
+    if dot:
+        write_text(Path(dot), to_dot(finding.program))
+    if onnx:
+        from distill.frontends.onnx_export import to_onnx
+
+        Path(onnx).write_bytes(to_onnx(finding.program))
+
+
+def to_dot(program: Program) -> str:
+    """The network as a graph for Graphviz."""
+
+    def quoted(text: str) -> str:
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    found = ["digraph network {", "  rankdir=TB; node [shape=box, fontname=monospace];"]
+    found += [f"  {quoted(name)} [shape=ellipse];" for name in program.parameters]
+    for name, call in networks.bindings(program):
+        found.append(f"  {quoted(name)} [label={quoted(_label(name, call, program))}];")
+        for arg in call.args:
+            if isinstance(arg, Variable):
+                found.append(f"  {quoted(arg.name)} -> {quoted(name)};")
+    for item in networks.results(program):
+        found.append(f"  {quoted(item.name)} -> output;")
+    return "\n".join([*found, "  output [shape=ellipse];", "}", ""])
+
+
+def _label(name: str, call: Call, program: Program) -> str:
+    held = [
+        f"{arg.name} {'x'.join(map(str, program.constant(arg.name).shape)) or 'number'}"
+        for arg in call.args
+        if isinstance(arg, Constant)
+    ]
+    return ", ".join([f"{name}: {call.primitive}", *held])
