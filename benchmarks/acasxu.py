@@ -112,10 +112,8 @@ def main() -> int:
         differing = [row for row in both if row["marabou"] != row["answer"]]
         theirs = sum(row["marabou_seconds"] for row in found)
         cpu = sum(row["marabou_cpu"] for row in found)
-        print(
-            f"; Marabou {theirs:.1f} s ({cpu:.1f} s cpu), {len(both)} decided, {len(differing)} differ",
-            end="",
-        )
+        print(f"; Marabou {theirs:.1f} s ({cpu:.1f} s cpu), {len(both)} decided,", end="")
+        print(f" {len(differing)} differ", end="")
     print()
     if options.json:
         Path(options.json).write_text(json.dumps(found, indent=1), encoding="utf-8")
