@@ -319,6 +319,32 @@ def fills(
     return True
 
 
+def is_partial(recorded: Mapping[str, Any]) -> bool:
+    """Is a recorded verdict one about fractions of a volume?  Its claim is what is proven."""
+    table = recorded.get("evidence", {})
+    return recorded.get("kind") != "PROVED" and table.get("kind") == METHOD and "proven" in table
+
+
+def established_again(
+    recorded: Mapping[str, Any], program: Program, target: Target, deadline: float
+) -> Unknown | None:
+    """The fractions measured anew, if as much is proven as was recorded (less a hundredth, since
+    clocks differ); None if not by the deadline."""
+    wanted = float(recorded["evidence"]["proven"]) - 0.01
+    seconds = 2.0
+    while (now := time.monotonic()) < deadline:
+        found = coverage(program, target, min(deadline, now + seconds))
+        if found is None:
+            return None
+        if found.proven >= wanted:
+            reason = "proven on a part of the volume, as recorded"
+            return Unknown(reason, found.proven, found.refuted, found.evidence)
+        if found.proven + found.open < wanted:
+            return None
+        seconds *= 3.0
+    return None
+
+
 def with_coverage(verdict: Verdict, found: Coverage, target: Target) -> Verdict:
     """A verdict with what is proven of the domain's volume all the same."""
     match verdict:

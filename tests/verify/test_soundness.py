@@ -1,4 +1,4 @@
-"""A short run of benchmarks/soundness_of_bounds.py: networks of every activation, both precisions."""
+"""A short run of benchmarks/soundness_of_bounds.py: every activation, both precisions."""
 
 from __future__ import annotations
 
