@@ -118,10 +118,12 @@ def explore(
     confirm: Confirm | None = None,
     seed: int = 0,
     most_boxes: int | None = None,
+    enough: float = 1.0,
 ) -> Outcome:
     """Searches the box from `low` to `high` (d,) until it is decided or time is up.
 
-    With the goal "decide", it ends at the first confirmed counterexample.
+    With the goal "decide", it ends at the first confirmed counterexample; else when `enough` of the
+    volume is proven.
     """
     started = time.monotonic()
     whole = problem.whole
@@ -141,13 +143,21 @@ def explore(
         if not _round(search, deadline):
             break
         rounds += 1
-        if goal == "cover" and rounds % 16 == 0 and _still_open(search) < _NEGLIGIBLE:
-            break
+        if goal == "cover" and rounds % 8 == 0:
+            left = _still_open(search)
+            if left < _NEGLIGIBLE or (enough < 1.0 and _proven(search) >= enough):
+                break
     return _outcome(search, time.monotonic() - started)
 
 
 def _still_open(search: _Search) -> float:
     return sum(-box.order for box in search.heap if math.isfinite(box.order))
+
+
+def _proven(search: _Search) -> float:
+    """What is proven of the volume, in open boxes too."""
+    inside = (float(search.volume(box.low, box.high)) * (1.0 - box.unproven) for box in search.heap)
+    return search.proven + sum(inside)
 
 
 def _by_float64(problem: Problem) -> Confirm:
