@@ -5,8 +5,8 @@
 
 Each folder below FOLDER with a model.onnx and property files is one network.  `--marabou` names an
 interpreter in whose environment `pip install maraboupy` was run; the peer then gets the same
-instance, in a process of its own, right after ours.  Times are wall-clock seconds of the decision
-itself, without imports and reading.
+instance, in a process of its own, right after ours.  Times are of the decision itself, without
+imports and reading: wall-clock, and processor time, which counts where others use the machine.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ limit = int(float(sys.argv[3]))
 options = Marabou.createOptions(verbosity=0, timeoutInSeconds=limit, numWorkers=1)
 inputs = [int(v) for array in network.inputVars for v in array.flatten()]
 outputs = [int(v) for array in network.outputVars for v in array.flatten()]
-started = time.monotonic()
+started, busy = time.monotonic(), time.process_time()
 answer = "unsat"
 for case in stated.cases:
     made = getattr(network, "getInputQuery", None) or network.getMarabouQuery
@@ -53,40 +54,43 @@ for case in stated.cases:
         answer = "sat"
     elif found != "unsat":
         answer = str(found).lower()
-print(json.dumps([answer, time.monotonic() - started]))
+print(json.dumps([answer, time.monotonic() - started, time.process_time() - busy]))
 """
 
 
-def marabou(python: str, model: Path, stated: Path, seconds: float) -> tuple[str, float]:
-    """The peer's answer and its seconds."""
+def marabou(python: str, model: Path, stated: Path, seconds: float) -> tuple[str, float, float]:
+    """The peer's answer, its seconds by the clock and of the processor."""
     command = [python, "-c", _PEER, str(model), str(stated), str(seconds), os.getcwd()]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
     except subprocess.TimeoutExpired:
-        return "timeout", seconds
+        return "timeout", seconds, seconds
     lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
     if not lines:
         print(done.stderr[-500:], file=sys.stderr)
-        return "error", 0.0
-    answer, spent = json.loads(lines[-1])
-    return str(answer), float(spent)
+        return "error", 0.0, 0.0
+    answer, spent, busy = json.loads(lines[-1])
+    return str(answer), float(spent), float(busy)
 
 
 def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     found = []
     for model in sorted(Path(options.folder).rglob("model.onnx")):
         for stated in sorted(model.parent.glob(options.pattern)):
+            busy = time.process_time()
             (decision,) = decisions(model, [stated], seconds=options.time)
             row: dict[str, Any] = {
                 "network": model.parent.name,
                 "property": stated.stem,
                 "answer": decision.answer,
                 "seconds": round(decision.seconds, 3),
+                "cpu": round(time.process_time() - busy, 3),
                 "boxes": decision.boxes,
             }
             if options.marabou:
-                answer, spent = marabou(options.marabou, model, stated, options.time)
+                answer, spent, cpu = marabou(options.marabou, model, stated, options.time)
                 row |= {"marabou": answer, "marabou_seconds": round(spent, 3)}
+                row["marabou_cpu"] = round(cpu, 3)
             found.append(row)
             print("  ".join(f"{value!s:<12}" for value in row.values()), flush=True)
     return found
@@ -101,13 +105,15 @@ def main() -> int:
     parser.add_argument("--json", default="")
     options = parser.parse_args()
     found = rows(options)
-    ours = sum(row["seconds"] for row in found)
-    print(f"{len(found)} instances, {ours:.1f} s in total", end="")
+    ours, busy = (sum(row[key] for row in found) for key in ("seconds", "cpu"))
+    print(f"{len(found)} instances, {ours:.1f} s in total ({busy:.1f} s cpu)", end="")
     if options.marabou:
         both = [row for row in found if row["marabou"] in ("sat", "unsat")]
         differing = [row for row in both if row["marabou"] != row["answer"]]
         theirs = sum(row["marabou_seconds"] for row in found)
-        print(f"; Marabou {theirs:.1f} s, {len(both)} decided, {len(differing)} differ", end="")
+        cpu = sum(row["marabou_cpu"] for row in found)
+        print(f"; Marabou {theirs:.1f} s ({cpu:.1f} s cpu), {len(both)} decided,", end="")
+        print(f" {len(differing)} differ", end="")
     print()
     if options.json:
         Path(options.json).write_text(json.dumps(found, indent=1), encoding="utf-8")

@@ -19,7 +19,7 @@ from dsl.claim import Counterexample, Proved, Refuted, Target, Unknown, Verdict
 from dsl.errors import DistillError, Place
 from dsl.parser import parse
 from dsl.program import Program
-from verify import checker, sampling
+from verify import branch_and_bound, checker, sampling
 from verify.methods import methods
 
 USAGE, STALE = 2, 5
@@ -80,6 +80,10 @@ def _established(
     if hashlib.sha256(text.encode()).hexdigest() != certificate.content["program"]["sha256"]:
         changed = [*changed, f"text of {certificate.program_path.name}"]
     recorded, deadline = certificate.content["verdict"], time.monotonic() + seconds
+    if branch_and_bound.is_partial(recorded) and not changed and not independent:
+        again = branch_and_bound.established_again(recorded, program, target_of(task), deadline)
+        if again is not None:
+            return Finding(certificate.path, "holds", again, None, time.monotonic() - started)
 
     def verdict_on(target: Target) -> Verdict:
         if independent:

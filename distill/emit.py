@@ -73,6 +73,16 @@ def established(evidence: Mapping[str, Any]) -> str:
     return "".join(f"\n        {line}" for line in lines)
 
 
+def proven_share(verdict: Verdict | None) -> float | None:
+    """The fraction of the volume on which a program is proven equal, where that was measured."""
+    match verdict:
+        case Refuted(evidence=table) | Unknown(evidence=table) if (
+            table.get("kind") == "branch_and_bound"
+        ):
+            return float(table["proven"])
+    return None
+
+
 def call_text(inputs: Mapping[str, Any]) -> str:
     """An input as a call that can be pasted."""
     return f"program({', '.join(f'{name}={_short(value)}' for name, value in inputs.items())})"
@@ -124,7 +134,9 @@ def front_lines(front: tuple[Entry, ...], best: Entry) -> list[str]:
         agrees = f"{100 * (1 - entry.disagreement):>7.2f} %"
         if entry.deviation is not None:
             agrees = f"+- {entry.deviation:<6.3g}"
-        lines.append(f" {mark} {entry.size:>5}  {agrees:>9}  {last}")
+        share = proven_share(entry.verdict)
+        known = "" if share is None else f"  [proven {percent(share)} of the volume]"
+        lines.append(f" {mark} {entry.size:>5}  {agrees:>9}  {last}{known}")
     return lines
 
 

@@ -42,6 +42,7 @@ PAGES = {
     "D138": "The model changed between its reading and the end of the run. Run again.",
     "D139": "Another run writes to the same folder. Wait for it, or name another with --out.",
     "D141": "A size of memory is written like 500M or 4G.",
+    "D142": "A property and a model do not fit: other inputs, or an operation without bounds.",
     "D140": "A property file is not VNN-LIB as this tool reads it; the message shows the place.",
     "D201": "The program and the model differ on an input, which is shown.",
     "D202": "The check could not decide within its budget.",

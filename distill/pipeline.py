@@ -395,6 +395,27 @@ def with_fractions(search: Search, entry: Entry, verdict: Verdict, deadline: flo
     return branch_and_bound.with_coverage(verdict, found, search.target)
 
 
+def with_front_fractions(
+    search: Search, shown: tuple[Entry, ...], best: Entry, deadline: float
+) -> tuple[Entry, ...]:
+    """The front with proven fractions, each program in an equal share of the time; the last few
+    where there is little."""
+    if not measuring_time(search.target, 1.0):
+        return shown
+    others = [n for n, entry in enumerate(shown) if entry.program != best.program]
+    result = [best if entry.program == best.program else entry for entry in shown]
+    left = max(0.0, deadline - time.monotonic())
+    for place in reversed(others[-int(left) :] if left >= 1.0 else []):
+        now = time.monotonic()
+        if now > deadline - 0.5:
+            break
+        share = max(1.0, (deadline - now) / (1 + others.index(place)))
+        verdict = result[place].verdict or Unknown("not verified")
+        fractions = with_fractions(search, result[place], verdict, min(deadline, now + share))
+        result[place] = replace(result[place], verdict=fractions)
+    return tuple(result)
+
+
 def conclusion(search: Search, deadline: float = 0.0, *, unverified: str = "") -> Result:
     """The result of a search as it stands; verifies the best if nobody has, and measures how much
     of it is proven until the deadline, unless `unverified` says why there is no time for it."""
@@ -416,13 +437,17 @@ def conclusion(search: Search, deadline: float = 0.0, *, unverified: str = "") -
     if best.verdict is None:
         best = replace(best, verdict=measured(search, best, deadline))
     assert best.verdict is not None
+    shown = front(search.entries)
     if not unverified:
-        best = replace(best, verdict=with_fractions(search, best, best.verdict, deadline))
+        # Most of the time is for the best; the rest of the front shows what size buys.
+        until = time.monotonic() + 0.6 * max(0.0, deadline - time.monotonic())
+        best = replace(best, verdict=with_fractions(search, best, best.verdict, until))
+        shown = with_front_fractions(search, shown, best, deadline)
     assert best.verdict is not None
     return Result(
         search.target,
         best,
-        front(search.entries),
+        shown,
         best.verdict,
         time.monotonic() - search.started,
         search.tried,

@@ -30,14 +30,14 @@ def decisions(
         network = translation(shape)
         if network is None:
             raise DistillError(
-                "D141", f"{path.name} has no translation for inputs of shape {shape}", exit_code=4
+                "D142", f"{path.name} has no translation for inputs of shape {shape}", exit_code=4
             )
         deadline = time.monotonic() + seconds
         try:
             found.append(decided(stated, network, shape, runtime, deadline=deadline, seed=seed))
         except ValueError as error:
             raise DistillError(
-                "D141", f"{Path(name).name} cannot be decided for {path.name}: {error}", exit_code=4
+                "D142", f"{Path(name).name} cannot be decided for {path.name}: {error}", exit_code=4
             ) from None
     return found
 
@@ -72,7 +72,7 @@ def loaded(path: Path) -> tuple[Path, Runtime, Translation]:
             return path, oracle.from_onnx(path), onnx_frontend.from_onnx(path)
         case ".pt2":
             return path, oracle.from_pt2(path), pt2.from_pt2(path)
-    raise DistillError("D141", f"{path.name} is neither .onnx nor .pt2", exit_code=4)
+    raise DistillError("D142", f"{path.name} is neither .onnx nor .pt2", exit_code=4)
 
 
 def input_shape(path: Path, inputs: int) -> tuple[int, ...]:
@@ -84,7 +84,7 @@ def input_shape(path: Path, inputs: int) -> tuple[int, ...]:
         axes[free[0]] = inputs // known
     if math.prod(axes) != inputs:
         raise DistillError(
-            "D141", f"a property of {inputs} inputs, but {path.name} takes {axes}", exit_code=4
+            "D142", f"a property of {inputs} inputs, but {path.name} takes {axes}", exit_code=4
         )
     return tuple(axes)
 

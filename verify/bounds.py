@@ -8,6 +8,8 @@ every runtime within the graph's noise (see verify.graph).
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -18,6 +20,10 @@ from verify.relaxations import FUNCTIONS, UNIT, product_planes, product_range
 
 CHUNK_ENTRIES = 1 << 16
 """Rows are carried backwards in chunks of about this many entries, to stay in the cache."""
+
+
+class OutOfTime(Exception):
+    """The deadline passed while bounds were computed; nothing is known of the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ class Ranges:
     box_high: np.ndarray
     low: list[np.ndarray] = field(default_factory=list)
     high: list[np.ndarray] = field(default_factory=list)
+    deadline: float = math.inf
     slopes: dict[int, Slopes | PairSlopes] = field(default_factory=dict)
     noise: dict[int, np.ndarray] = field(default_factory=dict)
 
@@ -83,14 +90,16 @@ def ranges(
     known: dict[int, tuple[np.ndarray, np.ndarray]] | None = None,
     *,
     refine: bool = True,
+    deadline: float = math.inf,
 ) -> Ranges:
     """Bounds of all nodes on boxes (B, d); `known` has bounds that hold already (of parents).
 
     Where a function has no bounds, on a pole, they are infinite or not a number, and so is all
-    that depends on them: neither is ever below 0, so nothing is proven by them.
+    that depends on them: neither is ever below 0, so nothing is proven by them.  Raises
+    OutOfTime after the deadline.
     """
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        return _ranges(Ranges(graph, low, high), known, refine)
+        return _ranges(Ranges(graph, low, high, deadline=deadline), known, refine)
 
 
 def _ranges(
@@ -231,10 +240,12 @@ def entry_bounds(
     """Linear lower bounds of `sign * z[entry]` of a node on the boxes `box`, (P,) pairs."""
     width = max((node.size for node in state.graph.nodes[: number + 1]), default=1)
     chunk = max(16, CHUNK_ENTRIES // max(width, 1))
-    parts = [
-        _entry_chunk(state, number, box[i : i + chunk], entry[i : i + chunk], sign, losses)
-        for i in range(0, len(box), chunk)
-    ]
+    parts = []
+    for i in range(0, len(box), chunk):
+        if time.monotonic() > state.deadline:
+            raise OutOfTime
+        here = slice(i, i + chunk)
+        parts.append(_entry_chunk(state, number, box[here], entry[here], sign, losses))
     if len(parts) == 1:
         return parts[0]
     return Linear(

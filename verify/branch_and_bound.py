@@ -80,15 +80,15 @@ def verify(
 
 
 def coverage(
-    program: Program, target: Target, deadline: float, *, seed: int = 0
+    program: Program, target: Target, deadline: float, *, seed: int = 0, enough: float = 1.0
 ) -> Coverage | None:
-    """How much of the domain's volume is proven equal, refuted and open by the deadline; None
-    where the program or the network is beyond this method."""
+    """How much of the domain's volume is proven equal, refuted and open by the deadline, or when
+    `enough` is proven; None where the program or the network is beyond this method."""
     try:
         comparison = compared(program, target)
     except Untranslatable:
         return None
-    return _covered(comparison, program, target, deadline, seed)
+    return _covered(comparison, program, target, deadline, seed, enough)
 
 
 def applies(target: Target) -> bool:
@@ -108,15 +108,20 @@ def reason(program: Program, target: Target) -> str | None:
 
 
 def _covered(
-    comparison: Comparison, program: Program, target: Target, deadline: float, seed: int
+    comparison: Comparison,
+    program: Program,
+    target: Target,
+    deadline: float,
+    seed: int,
+    enough: float,
 ) -> Coverage:
     now = time.monotonic()
     valued = target.claim.decode.rule == "value"
     until = now + (0.7 if valued else 1.0) * max(0.0, deadline - now)
-    outcome = _explored(comparison, program, target, until, seed, "cover")
+    outcome = _explored(comparison, program, target, until, seed, "cover", enough)
     table = evidence_of(outcome, comparison)
     largest = None
-    if valued:
+    if valued and enough == 1.0:
         largest = farthest(program, target, deadline, seed=seed)
         table["largest_difference"] = largest
     return Coverage(
@@ -137,6 +142,7 @@ def _explored(
     deadline: float,
     seed: int,
     goal: Goal,
+    enough: float = 1.0,
 ) -> Outcome:
     box = comparison.box
 
@@ -154,6 +160,7 @@ def _explored(
         goal=goal,
         confirm=confirm,
         seed=seed,
+        enough=enough,
     )
 
 
@@ -317,6 +324,25 @@ def fills(
         stack.append((bottom, left, among))
         stack.append((right, top, among))
     return True
+
+
+def is_partial(recorded: Mapping[str, Any]) -> bool:
+    """Is a recorded verdict one about fractions of a volume?  Its claim is what is proven."""
+    table = recorded.get("evidence", {})
+    return recorded.get("kind") != "PROVED" and table.get("kind") == METHOD and "proven" in table
+
+
+def established_again(
+    recorded: Mapping[str, Any], program: Program, target: Target, deadline: float
+) -> Unknown | None:
+    """The fractions measured anew, if as much is proven as was recorded (less a hundredth, since
+    clocks differ); None if not by the deadline."""
+    wanted = float(recorded["evidence"]["proven"]) - 0.01
+    found = coverage(program, target, deadline, enough=wanted)
+    if found is None or found.proven < wanted:
+        return None
+    reason = "proven on a part of the volume, as recorded"
+    return Unknown(reason, found.proven, found.refuted, found.evidence)
 
 
 def with_coverage(verdict: Verdict, found: Coverage, target: Target) -> Verdict:

@@ -17,12 +17,14 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from verify.bounds import Linear, Ranges, backward, entry_bounds, lower_values, ranges
+from verify.bounds import Linear, OutOfTime, Ranges, backward, entry_bounds, lower_values, ranges
 from verify.graph import Affine, Function, Input, Product
 from verify.violations import Pairs, Problem, Weighing, clipped, share_above, weighed
 
 BATCH = 256
 _MOST_REGIONS = 20_000
+_BATCH_ENTRIES = 1_500_000
+_GRACE = 0.5
 _INHERITED = 120_000
 _NEGLIGIBLE = 1e-7
 """Open volume for which it is not worth going on."""
@@ -116,10 +118,12 @@ def explore(
     confirm: Confirm | None = None,
     seed: int = 0,
     most_boxes: int | None = None,
+    enough: float = 1.0,
 ) -> Outcome:
     """Searches the box from `low` to `high` (d,) until it is decided or time is up.
 
-    With the goal "decide", it ends at the first confirmed counterexample.
+    With the goal "decide", it ends at the first confirmed counterexample; else when `enough` of the
+    volume is proven.
     """
     started = time.monotonic()
     whole = problem.whole
@@ -136,15 +140,24 @@ def explore(
             break
         if math.isinf(search.heap[0].order) and search.boxes:
             break  # nothing is left that can be split
-        _round(search)
-        rounds += 1
-        if goal == "cover" and rounds % 16 == 0 and _still_open(search) < _NEGLIGIBLE:
+        if not _round(search, deadline):
             break
+        rounds += 1
+        if goal == "cover" and rounds % 8 == 0:
+            left = _still_open(search)
+            if left < _NEGLIGIBLE or (enough < 1.0 and _proven(search) >= enough):
+                break
     return _outcome(search, time.monotonic() - started)
 
 
 def _still_open(search: _Search) -> float:
     return sum(-box.order for box in search.heap if math.isfinite(box.order))
+
+
+def _proven(search: _Search) -> float:
+    """What is proven of the volume, in open boxes too."""
+    inside = (float(search.volume(box.low, box.high)) * (1.0 - box.unproven) for box in search.heap)
+    return search.proven + sum(inside)
 
 
 def _by_float64(problem: Problem) -> Confirm:
@@ -211,7 +224,9 @@ def _attack(
 ) -> None:
     """Random points, the best of them climbed by the signs of gradients."""
     problem = search.problem
-    points = low + (high - low) * rng.random((2048, len(low)))
+    size = sum(node.size for node in problem.graph.nodes)
+    count = max(32, min(2048, 4 * _BATCH_ENTRIES // size))
+    points = low + (high - low) * rng.random((count, len(low)))
     if problem.whole.any():
         points = np.where(problem.whole, np.round(points), points)
     degrees = problem.degree(points)
@@ -254,14 +269,29 @@ def _try(search: _Search, points: np.ndarray) -> None:
             search.found.append(true)
 
 
-def _round(search: _Search) -> None:
-    """One batch of boxes: bounds, exclusion, clipping, attack, refutation, halving."""
-    problem = search.problem
-    batch = [heapq.heappop(search.heap) for _ in range(min(BATCH, len(search.heap)))]
+def _round(search: _Search, deadline: float) -> bool:
+    """One batch of boxes, or none if there is no time to finish it; says which."""
+    size = sum(node.size for node in search.problem.graph.nodes)
+    most = max(1, min(BATCH, _BATCH_ENTRIES // size, len(search.heap)))
+    batch = [heapq.heappop(search.heap) for _ in range(most)]
+    try:
+        # A round that has begun may take a little longer than there is.
+        _examine(search, batch, max(deadline, time.monotonic()) + _GRACE)
+    except OutOfTime:
+        for box in batch:
+            heapq.heappush(search.heap, box)
+        return False
     search.boxes += len(batch)
+    return True
+
+
+def _examine(search: _Search, batch: list[_Box], deadline: float) -> None:
+    """Bounds, exclusion, clipping, attack, refutation, halving."""
+    problem = search.problem
     low, high = np.stack([b.low for b in batch]), np.stack([b.high for b in batch])
-    state = ranges(problem.graph, low, high, _known(search, batch))
+    state = ranges(problem.graph, low, high, _known(search, batch), deadline=deadline)
     pairs = surviving(state, problem)
+    state.deadline = math.inf
     pair_low, pair_high, feasible = clipped(pairs, low[pairs.box], high[pairs.box], problem.whole)
     pairs = pairs.kept(feasible)
     pair_low, pair_high = pair_low[feasible], pair_high[feasible]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from dsl.networks import bindings
+from dsl.primitives.base import Undefined
 from dsl.primitives.tensor import TENSOR
 from dsl.program import Call, Constant, Expr, Literal, Program, Variable
 from verify.graph import Builder, Matrix, matrix
@@ -129,7 +130,12 @@ def lowered(network: Program, source: View, builder: Builder, unit: float) -> Vi
     state.values[network.parameters[0]] = source
     for name, call in bindings(network):
         args = [state.value(arg, network) for arg in call.args]
-        state.values[name] = _result(state, call, args)
+        try:
+            state.values[name] = _result(state, call, args)
+        except Untranslatable:
+            raise
+        except (ValueError, IndexError, TypeError, Undefined) as error:
+            raise Untranslatable(f"{call.primitive}: {error}") from None
     result = state.value(network.result, network)
     if not isinstance(result, View):
         raise Untranslatable("a constant result")

@@ -210,3 +210,19 @@ def test_an_unfinished_search_says_how_far_it_came() -> None:
     assert isinstance(found, Unknown)
     assert 0.9 < found.proven_fraction < 1.0
     assert not math.isnan(found.evidence["open"])
+
+
+def test_recorded_fractions_are_measured_again_and_exaggerated_ones_are_not_established() -> None:
+    claim = target(linear_policy((1.0, 0.0), (0.0, 1.0)), BOX, Decode("argmax"))
+    stated = program("return 0 if a > b + 0.2 else 1")
+    found = branch_and_bound.coverage(stated, claim, time.monotonic() + 1)
+    assert found is not None
+    recorded = {"kind": "REFUTED", "evidence": found.evidence}
+    assert branch_and_bound.is_partial(recorded)
+    assert not branch_and_bound.is_partial({"kind": "PROVED", "evidence": found.evidence})
+    deadline = time.monotonic() + 30
+    again = branch_and_bound.established_again(recorded, stated, claim, deadline)
+    assert again is not None and again.proven_fraction >= found.proven - 0.01
+    more = {"kind": "REFUTED", "evidence": {**found.evidence, "proven": 0.99}}
+    soon = time.monotonic() + 2
+    assert branch_and_bound.established_again(more, stated, claim, soon) is None
