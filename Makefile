@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 BENCHMARKS ?= ../shared/benchmarks
 READY := $(VENV)/.ready
 
-.PHONY: help demo test bench acceptance lint golden docs docs-test examples clean
+.PHONY: help demo test bench acceptance lint golden soundness docs docs-test examples clean
 
 help:
 	@echo "make demo        distil a network that ships in examples/, with proof"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint        ruff and mypy"
 	@echo "make bench       the benchmark suites under BENCHMARKS=$(BENCHMARKS)"
 	@echo "make acceptance  loads every network under BENCHMARKS"
+	@echo "make soundness   the long adversarial suite (about an hour)"
 	@echo "make golden      rewrites the expected programs in tests/golden"
 	@echo "make docs        the documentation site, into build/docs"
 	@echo "make docs-test   runs every command and code block of the documentation"
@@ -37,6 +38,9 @@ test: lint
 
 golden: $(READY)
 	$(BIN)/python -m pytest tests/golden --update-golden
+
+soundness: $(READY)
+	$(BIN)/python -m tests.soundness
 
 bench: $(READY)
 	@if [ -d "$(BENCHMARKS)" ]; then \

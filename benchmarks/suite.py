@@ -110,7 +110,7 @@ def _failed(folder: Path, error: str, seconds: float) -> dict[str, Any]:
 
 def _measured(folder: Path, seconds: float, out: str | None) -> dict[str, Any]:
     """Distils one task, and compares the text of the program with the network afresh."""
-    from distill import emit, pipeline, task
+    from distill import datasets, emit, pipeline, task
     from distill.certificate import verdict_table
     from dsl.errors import DistillError
     from dsl.parser import parse
@@ -122,7 +122,8 @@ def _measured(folder: Path, seconds: float, out: str | None) -> dict[str, Any]:
     try:
         described = task.read(folder)
         target = task.target(described)
-        result = pipeline.compile_target(target, seconds=seconds)
+        data = datasets.of_task(dict(described.table), folder, target.domain)
+        result = pipeline.compile_target(target, seconds=seconds, data=data)
     except DistillError as error:
         return _failed(folder, f"{error.code}: {error.finding}", time.monotonic() - started)
     spent = time.monotonic() - started

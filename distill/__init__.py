@@ -13,16 +13,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from distill.api import Model, Result, compile, load, search
     from distill.checking import check
+    from distill.inspection import statistics
     from dsl.domain import Domain
     from dsl.errors import DistillError
 
 __version__ = "0.1.0"
-__all__ = ["DistillError", "Domain", "Model", "Result", "check", "compile", "load", "search"]
+__all__ = [
+    "DistillError",
+    "Domain",
+    "Model",
+    "Result",
+    "check",
+    "compile",
+    "load",
+    "search",
+    "statistics",
+]
 
 _HOMES = {
     "Domain": "dsl.domain",
     "DistillError": "dsl.errors",
     "check": "distill.checking",
+    "statistics": "distill.inspection",
     **dict.fromkeys(("Model", "Result", "compile", "load", "search"), "distill.api"),
 }
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from distill import emit, pipeline, project
+from distill.checkpoints import refuse_unreadable
 from distill.durations import seconds_of
 from distill.journal import Journal, key_of
 from distill.oracle import input_dtype
+from distill.questions import questions
 from distill.task import Task, from_table, read
 from distill.task import target as target_of
 from dsl.claim import Counterexample, Hypothesis, Target, Verdict
@@ -20,6 +21,7 @@ from dsl.errors import DistillError
 from dsl.evaluate import call
 from dsl.parser import parse
 from dsl.program import Program
+from synth.problem import DataSet
 
 
 @dataclass(frozen=True)
@@ -49,24 +51,33 @@ class Model:
         table: dict[str, Any] = {"name": self.path.stem, "domain": str(domain), "output": output}
         if name:
             table["model"] = name
-        if options.get("pack"):
-            table["pack"] = options["pack"]
+        for option in ("pack", "arch"):
+            if options.get(option):
+                table[option] = options[option]
         table["input"] = {k: options[k] for k in ("dtype", "shape") if options.get(k)}
-        table["input"].setdefault("dtype", input_dtype(self.path))
+        if "dtype" not in table["input"]:
+            refuse_unreadable(self.path)
+            table["input"]["dtype"] = input_dtype(self.path)
         return from_table(table, folder)
 
 
-def load(source: Any, *, dtype: str = "float32") -> Model:
-    """A model from a file or folder, the name of a task in ./pyproject.toml, a torch module, or a
-    function from batches to outputs."""
+def load(source: Any, *, dtype: str = "float32", params: str | Path | None = None) -> Model:
+    """A model from a file or folder, the name of a task in ./pyproject.toml, a torch module, a
+    scikit-learn perceptron, a function from batches to outputs, a pair of a JAX function and its
+    parameters, or `module:function` with parameters in a file."""
     if isinstance(source, (str, Path)):
         path = Path(source)
+        if isinstance(source, str) and ":" in source and not path.exists():
+            from distill.frontends import memory
+
+            return Model(None, memory.function(source, params), dtype)
         if not path.exists() and str(source) in project.tasks(Path()):
             return Model(Path(), name=str(source))
         if not path.exists():
             raise DistillError("D001", f"there is no file {path}", place=str(path), exit_code=4)
         return Model(path)
-    if callable(source):
+    is_pair = isinstance(source, tuple) and len(source) == 2 and callable(source[0])
+    if is_pair or callable(source) or hasattr(source, "coefs_"):
         return Model(None, source, dtype)
     raise DistillError("D002", f"{type(source).__name__} is no model: give a path or a module")
 
@@ -119,7 +130,9 @@ class Result:
         return emit.summary(self.inner)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.source)}</pre><pre>{escape(str(self))}</pre>"
+        from distill.notebook import result_html
+
+        return result_html(self)
 
 
 @dataclass(frozen=True)
@@ -142,20 +155,12 @@ def target(model: Any, domain: Domain | str | None = None, **options: str) -> tu
 
 
 def _in_memory(model: Model, domain: Domain | str | None, options: Mapping[str, str]) -> Target:
-    from distill.oracle import chunked, from_torch
+    from distill.frontends import memory
     from distill.phrases import Vocabulary, claim_of
 
     if domain is None:
         raise DistillError("D115", "no domain is given", remedy="pass a Domain")
     domain = domain if isinstance(domain, Domain) else Domain(domain)
-    if getattr(model.runtime, "training", False):
-        raise DistillError(
-            "D012",
-            "the module is in training mode, where dropout and batch norm are random",
-            remedy="call module.eval() first",
-            exit_code=4,
-        )
-    is_module = hasattr(model.runtime, "state_dict")
     claim = claim_of(
         domain,
         pack=options.get("pack", ""),
@@ -168,12 +173,8 @@ def _in_memory(model: Model, domain: Domain | str | None, options: Mapping[str, 
         shape=None,
         tolerance=0.0,
     )
-    if not is_module:
-        return Target(domain, claim, chunked(model.runtime))
-    from distill.frontends import torch as torch_frontend
-
-    network = torch_frontend.from_module(model.runtime, claim.dtype)
-    return Target(domain, claim, from_torch(model.runtime), network)
+    runtime, network = memory.read(model.runtime, claim.dtype)
+    return Target(domain, claim, runtime, network)
 
 
 def compile(  # the name that users expect
@@ -187,9 +188,13 @@ def compile(  # the name that users expect
     executor: Any = None,
     report: pipeline.Report = lambda phase, figures: None,
     journal: Journal | None = None,
+    data: str | Path | None = None,
     **options: str,
 ) -> Result:
     """The shortest program found that equals the network on the domain, with a verdict.
+
+    With `data`, a file or folder of inputs (or one that the task names), programs are measured on
+    its held-out part, and learn from the rest.
 
     A `journal` (see `distill.journal`) keeps the best so far on disk, and starts the run with what
     an earlier one of the same claim left.
@@ -208,6 +213,7 @@ def compile(  # the name that users expect
         journal.begin(key_of(found, seed))
         given += journal.hypotheses()
         report = _both(report, journal)
+    supplied = _supplied(found, task, data)
     with workers(task, found, jobs=jobs, executor=executor, report=report) as pool:
         inner = pipeline.compile_target(
             replace(found, workers=pool),
@@ -215,8 +221,19 @@ def compile(  # the name that users expect
             seed=seed,
             start_from=given,
             report=report,
+            data=supplied,
         )
-    return Result(replace(inner, target=found), task)
+    inner = replace(inner, target=found, statistics=questions(inner, supplied))
+    return Result(inner, task)
+
+
+def _supplied(found: Target, task: Task | None, data: str | Path | None) -> DataSet | None:
+    """The data set that was given, or that the task names."""
+    from distill import datasets
+
+    if data is not None:
+        return datasets.read(Path(data), found.domain)
+    return None if task is None else datasets.of_task(dict(task.table), task.folder, found.domain)
 
 
 def _both(one: pipeline.Report, other: pipeline.Report) -> pipeline.Report:

@@ -27,6 +27,26 @@ _FIELDS = {
     "verdict": dict,
     "digest": str,
 }
+_INNER = {
+    "program.file": str,
+    "program.sha256": str,
+    "model.folder": str,
+    "model.fingerprint": str,
+    "model.tensors?": dict,
+    "task.domain": str,
+    "task.model": str,
+    "task.name?": str,
+    "task.pack?": str,
+    "task.constraint?": str,
+    "task.input?": dict,
+    "task.output?": dict,
+    "task.tolerance?": (int, float),
+    "verdict.kind": str,
+    "verdict.method?": str,
+    "verdict.proven_domain?": str,
+    "verdict.evidence?": dict,
+}
+"""The fields within, and their types; those with a question mark may be absent."""
 _LARGEST = 64 * 1024 * 1024
 
 
@@ -40,6 +60,11 @@ class Certificate:
     @property
     def program_path(self) -> Path:
         return _beside(self.path, str(self.content["program"]["file"]))
+
+    def _repr_html_(self) -> str:
+        from distill.notebook import certificate_html
+
+        return certificate_html(self.content)
 
     @property
     def model_folder(self) -> Path:
@@ -223,10 +248,11 @@ def read(path: Path) -> Certificate:
     body = {key: value for key, value in content.items() if key != "digest"}
     if digest_of(body) != content["digest"]:
         raise _damaged(path, "its digest does not fit its content")
-    for table, names in (("program", ("file", "sha256")), ("model", ("folder", "fingerprint"))):
-        for name in names:
-            if not isinstance(content[table].get(name), str):
-                raise _damaged(path, f"field `{table}.{name}` is missing or of the wrong type")
+    for place, kind in _INNER.items():
+        table, _, name = place.rstrip("?").partition(".")
+        value = content[table].get(name)
+        if not (isinstance(value, kind) or (value is None and place.endswith("?"))):
+            raise _damaged(path, f"field `{table}.{name}` is missing or of the wrong type")
     return Certificate(path, content)
 
 
@@ -242,6 +268,6 @@ def _damaged(path: Path, finding: str) -> DistillError:
 
 def _beside(path: Path, name: str) -> Path:
     """A file in the certificate's own folder."""
-    if Path(name).name != name:
+    if Path(name).name != name or name in ("", ".", ".."):
         raise _damaged(path, f"`{name}` leaves the certificate's folder")
     return path.parent / name

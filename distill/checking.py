@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from distill import light
 from distill.certificate import Certificate, read
+from distill.checkpoints import refuse_unreadable
 from distill.fingerprints import fingerprint, tensors
 from distill.task import Task, from_table
 from distill.task import target as target_of
@@ -19,6 +21,8 @@ from dsl.parser import parse
 from dsl.program import Program
 from verify import checker, sampling
 from verify.methods import methods
+
+USAGE, STALE = 2, 5
 
 State = Literal["holds", "broken", "stale", "unknown"]
 
@@ -53,6 +57,9 @@ def check(path: str | Path, *, seconds: float = 300.0, independent: bool = False
         program, text = _program(certificate)
         task = _task(certificate)
     except DistillError as unread:
+        if unread.exit_code == USAGE and path.is_file():
+            # What the user named is there; what it holds cannot be used.
+            unread.exit_code = STALE
         return Finding(path, "stale", None, unread, time.monotonic() - started)
     try:
         return _established(certificate, program, text, task, started, seconds, independent)
@@ -72,15 +79,33 @@ def _established(
     changed = _changed(certificate, task)
     if hashlib.sha256(text.encode()).hexdigest() != certificate.content["program"]["sha256"]:
         changed = [*changed, f"text of {certificate.program_path.name}"]
-    target = target_of(task)
     recorded, deadline = certificate.content["verdict"], time.monotonic() + seconds
-    evidence, method = recorded.get("evidence", {}), str(recorded.get("method", ""))
-    if independent:
-        verdict = rechecked(text, target, recorded, deadline)
-    else:
-        verdict = verdict_of(program, target, method, deadline, evidence)
+
+    def verdict_on(target: Target) -> Verdict:
+        if independent:
+            return rechecked(text, target, recorded, deadline)
+        evidence, method = recorded.get("evidence", {}), str(recorded.get("method", ""))
+        return verdict_of(program, target, method, deadline, evidence)
+
+    verdict = _without_framework(task, recorded, verdict_on) or verdict_on(target_of(task))
     state, error = _judged(certificate, verdict, changed)
     return Finding(certificate.path, state, verdict, error, time.monotonic() - started)
+
+
+def _without_framework(
+    task: Task, recorded: Mapping[str, Any], verdict_on: Callable[[Target], Verdict]
+) -> Proved | None:
+    """What NumPy alone establishes of an exported network, decisions far from any tie; None where
+    the original runtime must be asked, as for every counterexample."""
+    refuse_unreadable(task.model)
+    found = light.target(task, recorded)
+    if found is None:
+        return None
+    target, least = found
+    verdict = verdict_on(target)
+    if isinstance(verdict, Proved) and verdict.evidence.get("smallest_margin", 0.0) > least:
+        return verdict
+    return None
 
 
 def rechecked(text: str, target: Target, recorded: Mapping[str, Any], deadline: float) -> Verdict:
@@ -104,7 +129,12 @@ def rechecked(text: str, target: Target, recorded: Mapping[str, Any], deadline: 
         str(recorded.get("method", "")),
         str(recorded.get("proven_domain", "")),
         str(recorded.get("arithmetic", "")),
-        {"kind": evidence.get("kind"), "inputs": outcome.inputs, "digest": outcome.digest},
+        {
+            "kind": evidence.get("kind"),
+            "inputs": outcome.inputs,
+            "digest": outcome.digest,
+            "smallest_margin": outcome.margin,
+        },
     )
 
 

@@ -104,6 +104,7 @@ def _compile_command(commands: Any) -> None:
     parser = _command(commands, "compile", "distil a network and prove the program", _compile)
     _model_options(parser)
     _budget_options(parser)
+    parser.add_argument("--data", metavar="PATH", help="inputs to measure on: IDX, npy, npz, csv")
     parser.add_argument("--jobs", type=int, default=1, help="processes for the heavy loops")
     parser.add_argument("--executor", metavar="ADDRESS", help="a cluster: dask://host:port")
     parser.add_argument("--memory", metavar="SIZE", help="the most memory: 500M, 4G")
@@ -173,6 +174,7 @@ def _claim_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decode", help="argmax, argmin, threshold(0.5), round, value +- 0.01")
     parser.add_argument("--dtype", help="of the network's input: float32, int64, ...")
     parser.add_argument("--shape", help="of the network's input: '[batch, 1, 28, 28]'")
+    parser.add_argument("--arch", help="of a file of weights: file.py:callable")
 
 
 def _time_options(parser: argparse.ArgumentParser) -> None:
@@ -187,7 +189,7 @@ def _budget_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _given(options: argparse.Namespace) -> dict[str, str]:
-    names = ("pack", "positions", "decode", "dtype", "shape")
+    names = ("pack", "positions", "decode", "dtype", "shape", "arch")
     return {name: getattr(options, name) for name in names if getattr(options, name, None)}
 
 
@@ -218,6 +220,7 @@ def _compile(options: argparse.Namespace) -> int:
             executor=options.executor,
             report=progress,
             journal=kept,
+            data=options.data,
             **_given(options),
         )
         written = result.save(folder)

@@ -83,6 +83,11 @@ class Difference:
     def __str__(self) -> str:
         return "\n".join(lines_of(self))
 
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(str(self))}</pre>"
+
 
 def difference(
     first: Side, second: Side, domain: Domain, *, seconds: float = 300.0, seed: int = 0

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from distill import questions
 from distill.certificate import SCHEMA, plain, sealed, verdict_table, write_text
 from distill.fingerprints import fingerprint, tensors
 from distill.pipeline import Entry, Result
@@ -23,6 +24,7 @@ from dsl.parser import equal_programs, parse
 from dsl.printer import body_lines, count_lines, to_python
 
 _LARGEST_EVIDENCE = 200_000
+_LONGEST_VALUE = 40
 
 
 def sentence(verdict: Verdict) -> str:
@@ -73,7 +75,13 @@ def established(evidence: Mapping[str, Any]) -> str:
 
 def call_text(inputs: Mapping[str, Any]) -> str:
     """An input as a call that can be pasted."""
-    return f"program({', '.join(f'{name}={value!r}' for name, value in inputs.items())})"
+    return f"program({', '.join(f'{name}={_short(value)}' for name, value in inputs.items())})"
+
+
+def _short(value: Any) -> str:
+    """A value as text; of a long list only the length, the certificate has it whole."""
+    long = isinstance(value, (list, tuple)) and len(value) > _LONGEST_VALUE
+    return f"<{len(value)} numbers>" if long else repr(value)
 
 
 def grouped(number: int) -> str:
@@ -132,6 +140,7 @@ def summary(result: Result) -> str:
         "",
         *front_lines(result.front, result.best),
     ]
+    lines += questions.lines(result.statistics, percent)
     evidence = getattr(result.verdict, "evidence", {})
     if evidence.get("near_ties"):
         lines += ["", f"near-ties {evidence['near_ties']}: decided within float noise; listed in"]
@@ -197,6 +206,7 @@ def save(result: Result, task: Task, folder: Path) -> tuple[Path, ...]:
             "nodes": result.best.size,
             "lines": count_lines(result.program),
             "search": search_table(result),
+            **plain(dict(result.statistics)),
         },
         "verdict": {
             **verdict_table(result.verdict),

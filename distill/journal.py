@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 from dsl.errors import DistillError
 
@@ -31,7 +31,7 @@ class Journal:
 
     folder: Path
     key: str = ""
-    file: TextIO | None = None
+    file: IO[str] | None = None
     earlier: tuple[Mapping[str, Any], ...] = ()
     best: Any = None
     known: set[str] = field(default_factory=set)
@@ -117,7 +117,7 @@ class Journal:
         if self.file is not None:
             self.file.close()
             self.file = None
-        for name in (JOURNAL, BEST):
+        for name in (JOURNAL, BEST, LOCK):
             (self.folder / name).unlink(missing_ok=True)
 
 
@@ -133,16 +133,15 @@ def opened(folder: Path) -> Iterator[Journal]:
     except OSError as error:
         raise _unwritable(folder, error) from None
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        # A run that has just finished removes its lock: then this one is of no file.
+        if not _taken(lock) or not _is_of(lock, folder / LOCK):
             lock.seek(0)
             raise DistillError(
                 "D139",
                 f"another run writes to {folder} (process {lock.read().strip() or 'unknown'})",
                 place=str(folder),
                 remedy="wait for it, or choose another folder with --out",
-            ) from None
+            )
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -152,6 +151,21 @@ def opened(folder: Path) -> Iterator[Journal]:
         finally:
             if journal.file is not None:
                 journal.file.close()
+
+
+def _taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_of(lock: IO[str], path: Path) -> bool:
+    try:
+        return os.fstat(lock.fileno()).st_ino == path.stat().st_ino
+    except OSError:
+        return False
 
 
 def read(path: Path, key: str) -> tuple[Mapping[str, Any], ...]:

@@ -173,10 +173,10 @@ def from_onnx(path: Path) -> Runtime:
         ) from None
     name, shape = fixed.get_inputs()[0].name, fixed.get_inputs()[0].shape
     if shape and not isinstance(shape[0], int):
-        return chunked(lambda batch: np.asarray(fixed.run(None, {name: batch})[0]))
+        return chunked(lambda batch: _output(fixed, name, batch))
 
     def one_by_one(batch: np.ndarray) -> np.ndarray:
-        rows = [fixed.run(None, {name: batch[i : i + 1]})[0] for i in range(len(batch))]
+        rows = [_output(fixed, name, batch[i : i + 1]) for i in range(len(batch))]
         return np.concatenate([np.asarray(row).reshape(1, *row.shape[-1:]) for row in rows])
 
     freed = _freed(model, session)
@@ -185,6 +185,9 @@ def from_onnx(path: Path) -> Runtime:
     tested: list[bool] = []
 
     def run(batch: np.ndarray) -> np.ndarray:
+        if len(batch) == 1:
+            # One input alone, as in a replay, is always run by the file as it is.
+            return one_by_one(batch)
         if not tested:
             probe = batch[: min(len(batch), 16)]
             try:
@@ -195,6 +198,17 @@ def from_onnx(path: Path) -> Runtime:
         return freed(name, batch) if tested[0] else one_by_one(batch)
 
     return chunked(run)
+
+
+def _output(session: Any, name: str, batch: np.ndarray) -> np.ndarray:
+    """The first output of a session.  Raises ValueError for inputs that it does not take."""
+    try:
+        return np.asarray(session.run(None, {name: batch})[0])
+    except Exception as error:
+        # The classes of onnxruntime have no common base but this one.
+        if type(error).__module__.split(".")[0] != "onnxruntime":
+            raise
+        raise ValueError(str(error)) from None
 
 
 def _freed(model: Any, session: Any) -> Callable[[str, np.ndarray], np.ndarray] | None:
@@ -229,7 +243,7 @@ def _freed(model: Any, session: Any) -> Callable[[str, np.ndarray], np.ndarray] 
         return None
 
     def run(name: str, batch: np.ndarray) -> np.ndarray:
-        output = np.asarray(inner.run(None, {name: batch})[0])
+        output = _output(inner, name, batch)
         if len(output) != len(batch):
             raise ValueError("the batch axis is not kept")
         return output.reshape(len(batch), *output.shape[-1:])

@@ -29,7 +29,7 @@ from dsl.parser import equal_programs, parse
 from dsl.printer import to_python
 from dsl.program import Program, size
 from dsl.reachable import sample, structured
-from synth.problem import Observations, Problem, observe
+from synth.problem import DataSet, Observations, Problem, observe
 from synth.proposers import proposers
 from verify import branch_and_bound, sampling
 from verify.methods import methods
@@ -47,6 +47,7 @@ _RESERVED = 0.3
 _VALUES = 64
 """Halving the error of real values is worth this many bits."""
 _LAWS = 4
+_ROWS = 2000
 _WORTH = 0.9
 
 
@@ -131,7 +132,7 @@ def compile_target(
     only: tuple[str, ...] = (),
     start_from: tuple[Hypothesis, ...] = (),
     report: Report = lambda phase, figures: None,
-    data: Mapping[str, Any] | None = None,
+    data: DataSet | None = None,
 ) -> Result:
     """The smallest program that is proved equal to the target; else the best that was found.
 
@@ -140,7 +141,10 @@ def compile_target(
     started = time.monotonic()
     kept = measuring_time(target, seconds)
     search = Search(target, started + seconds - kept, seed, report, started=started)
-    search.observations, search.complete = observed(target, seed, started + 0.25 * seconds)
+    if data is None:
+        search.observations, search.complete = observed(target, seed, started + 0.25 * seconds)
+    else:
+        search.observations = observed_data(target, data)
     if not search.observations or not sum(len(o) for o in search.observations):
         raise DistillError(
             "D112",
@@ -158,7 +162,7 @@ def compile_target(
                 break
             report("proposer", {"name": name})
             known = len(search.entries)
-            _run(search, propose, data or {})
+            _run(search, propose, data)
             if len(search.entries) > known:
                 _except(search)
     except KeyboardInterrupt:
@@ -198,17 +202,25 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
     count = max(512, min(_SAMPLE, COMPLETE_ENTRIES // (4 * per_row)))
     result: list[Observations] = []
     costly = target.claim.closed_loop or target.claim.feedback is not None
-    for share in (192, 320) if costly else (512, count - 512):
+    for share in (64, 128, 320) if costly else (512, count - 512):
         if share <= 0 or (result and time.monotonic() > deadline):
             continue
-        batches = sample(target, share, rng)
+        drawn = sample(target, share, rng)
         if not target.claim.closed_loop and target.claim.feedback is None:
-            batches += structured(domain, share // 4, rng)
-        for batch in batches:
+            drawn += structured(domain, share // 4, rng)
+        for batch in drawn:
             result += observe(target, [batch])
             if time.monotonic() > deadline:
                 break
     return tuple(result), False
+
+
+def observed_data(target: Target, data: DataSet) -> tuple[Observations, ...]:
+    """The part of a data set on which claims are measured."""
+    (name,) = target.domain.names
+    rows = data.parts[data.observed]
+    batches = [{name: rows[i : i + _ROWS]} for i in range(0, len(rows), _ROWS)]
+    return observe(target, batches)
 
 
 def finished(search: Search) -> bool:
@@ -224,11 +236,11 @@ def finished(search: Search) -> bool:
     return now - search.proved_at > max(5.0, spent)
 
 
-def _run(search: Search, propose: Any, data: Mapping[str, Any]) -> None:
+def _run(search: Search, propose: Any, data: DataSet | None) -> None:
     """One proposer, again and again while counterexamples tell it something new."""
     for _ in range(_ROUNDS):
         known = len(search.counterexamples)
-        problem = replace(search.problem(0.6), data=dict(data))
+        problem = replace(search.problem(0.6), data=data)
         for hypothesis in propose(problem):
             search.tried += hypothesis.tried
             consider(search, hypothesis)
@@ -359,7 +371,8 @@ def _remember(search: Search, example: Counterexample) -> None:
 
     batch = single(search.target.domain, dict(example.inputs))
     search.counterexamples.append(batch)
-    search.observations = (*search.observations, *observe(search.target, [batch]))
+    if not search.complete:
+        search.observations = (*search.observations, *observe(search.target, [batch]))
 
 
 def measuring_time(target: Target, seconds: float) -> float:
@@ -549,6 +562,8 @@ def real_code_length(nodes: int, error: float, tolerance: float) -> float:
 
 def _outcomes(search: Search) -> int:
     first = search.observations[0].values
+    if first.dtype == object:
+        return min(len({repr(value) for value in first[:2000].tolist()}), 1000)
     return int(min(len(np.unique(first.reshape(len(first), -1)[:2000])), 1000))
 
 

@@ -58,7 +58,7 @@ def loaded(path: Path) -> tuple[Path, Runtime, Translation]:
     """A model's file, its original runtime and its translation."""
     from distill import oracle
     from distill.frontends import onnx as onnx_frontend
-    from distill.frontends import torch as torch_frontend
+    from distill.frontends import pt2
 
     if path.is_dir():
         found = [path / name for name in ("model.onnx", "model.pt2") if (path / name).is_file()]
@@ -71,7 +71,7 @@ def loaded(path: Path) -> tuple[Path, Runtime, Translation]:
         case ".onnx":
             return path, oracle.from_onnx(path), onnx_frontend.from_onnx(path)
         case ".pt2":
-            return path, oracle.from_pt2(path), torch_frontend.from_pt2(path)
+            return path, oracle.from_pt2(path), pt2.from_pt2(path)
     raise DistillError("D141", f"{path.name} is neither .onnx nor .pt2", exit_code=4)
 
 

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from distill import project
+from distill.checkpoints import probed, refuse_unreadable
 from distill.fingerprints import fingerprint
+from distill.frontends.registry import Source, frontend
 from distill.phrases import Vocabulary, claim_of, condition_of
 from dsl import types as t
-from dsl.claim import Claim, Recurrence, Runtime, Target, Translation
+from dsl.claim import Claim, Recurrence, Runtime, Target
 from dsl.domain import Domain
 from dsl.errors import DistillError
 
@@ -87,17 +89,21 @@ def from_table(table: Mapping[str, Any], folder: Path) -> Task:
 
 def target(task: Task) -> Target:
     """The task's network with its claim; the traced network where it can be translated."""
-    runtime = _runtime(task)
+    source = _source(task)
+    reader = frontend(source)
+    refuse_unreadable(task.model)
+    before = fingerprint(task.folder, task.model)
+    runtime = reader.runtime(source)
     recurrence = _recurrence(task.folder)
     found = Target(
         task.domain,
         _with_tolerance(task, runtime),
         runtime,
-        _traced(task),
+        reader.translation(source),
         recurrence,
-        fingerprint(task.folder, task.model),
+        before,
     )
-    return _reachable(found)
+    return probed(_reachable(found), task.model)
 
 
 def load(folder: str | Path) -> Target:
@@ -153,6 +159,10 @@ def _model(folder: Path, table: Mapping[str, Any]) -> Path:
             if folder.resolve() not in path.resolve().parents:
                 raise DistillError("D120", f"{name} lies outside the task's folder")
             return path
+    if not given and (quantised := _quantised(folder)) is not None:
+        return quantised
+    for path in sorted(folder.glob("*.tflite")) if not given else ():
+        return path
     raise DistillError(
         "D001",
         f"there is no model in {folder}: none of {', '.join(names)}",
@@ -161,22 +171,15 @@ def _model(folder: Path, table: Mapping[str, Any]) -> Path:
     )
 
 
-def _runtime(task: Task) -> Runtime:
-    from distill import oracle
-    from distill.frontends import haiku
+def _quantised(folder: Path) -> Path | None:
+    """An archive in the folder that holds the layers of a quantised network."""
+    from distill.frontends import quantised
 
-    if haiku.is_haiku_folder(task.folder):
-        # Exported copies of such a network may take fewer lengths than the parameters do.
-        return haiku.runtime(task.folder)
-    match task.model.name:
-        case "model.onnx":
-            return oracle.from_onnx(task.model)
-        case "model.safetensors":
-            return oracle.from_gpt2(task.folder)
-        case _ if task.model.suffix == ".onnx":
-            return oracle.from_onnx(task.model)
-        case _:
-            return oracle.from_pt2(task.model)
+    return next((p for p in sorted(folder.glob("*.npz")) if quantised.is_quantised(p)), None)
+
+
+def _source(task: Task) -> Source:
+    return Source(task.folder, task.model, str(task.table.get("arch", "")), task.claim.dtype)
 
 
 def _recurrence(folder: Path) -> Recurrence | None:
@@ -189,25 +192,6 @@ def _recurrence(folder: Path) -> Recurrence | None:
     start = folder / "start.npy"
     first = np.load(start, allow_pickle=False) if start.is_file() else None
     return pt2.with_program(oracle.from_step(path, first), path)
-
-
-def _traced(task: Task) -> Translation:
-    """The network in this language, translated when it is first asked for; None where no front
-    end can translate it."""
-    from distill.frontends import gpt2, haiku, pt2
-    from distill.frontends import onnx as onnx_frontend
-
-    if haiku.is_haiku_folder(task.folder):
-        return haiku.translation(task.folder)
-    match task.model.suffix:
-        case ".safetensors":
-            return gpt2.translation(task.folder)
-        case ".pt2":
-            return pt2.from_pt2(task.model)
-        case ".onnx":
-            return onnx_frontend.from_onnx(task.model)
-        case _:
-            return lambda shape: None
 
 
 def _with_tolerance(task: Task, runtime: Runtime) -> Claim:

@@ -84,6 +84,20 @@ class Domain:
     def __str__(self) -> str:
         return self.text
 
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        count = "without end" if self.raw_size is None else f"{self.raw_size:,}".replace(",", " ")
+        cells = "".join(
+            f"<tr><td>{escape(name)}</td><td>{escape(str(kind))}</td></tr>"
+            for name, kind in self.fields
+        )
+        before = "" if self.where is None else ", before <code>where</code>"
+        return (
+            f"<table><caption><code>{escape(self.text)}</code>: {count} inputs{before}</caption>"
+            f"<thead><tr><th>input</th><th>values</th></tr></thead><tbody>{cells}</tbody></table>"
+        )
+
     def __getstate__(self) -> dict[str, str]:
         return {"text": self.text}
 

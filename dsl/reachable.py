@@ -18,6 +18,7 @@ from dsl.errors import DistillError
 
 _SPAN = 24
 _WALKS = 192
+_FIRST, _LENGTHS, _SHORT = 64, 6, 10
 _LONG_ANSWER = 16
 
 
@@ -79,15 +80,20 @@ def levels(target: Target, most: int) -> Iterator[tuple[int, list[dict[str, np.n
 
 
 def _walked(target: Target, count: int, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
-    """Random walks, uniform over what may follow: half of them short, the others of any length.
-    No more than a few hundred at a time: the answers on a walk cover all its prefixes."""
+    """Different random walks, uniform over what may follow: half of them short, the others of a
+    few lengths.  Some hundreds at a time at most: the answers on a walk cover all its prefixes;
+    of few, none is long."""
     name, kind = loop_sequence(target.domain)
     items = alphabet(kind)
     high = kind.low + _SPAN if kind.high is None else kind.high
     walks = min(count, _WALKS)
-    wanted = rng.integers(kind.low, high + 1, walks)
+    # Few lengths, so that walks can be run together.
+    most = high if count > _FIRST else min(high, kind.low + _SPAN)
+    spans = np.unique(rng.integers(kind.low, most + 1, _LENGTHS))
+    wanted = rng.choice(spans, walks)
     short = rng.random(walks) < 0.5
-    wanted[short] = np.minimum(wanted[short], kind.low + rng.integers(0, _SPAN, short.sum()))
+    few = min(high, kind.low + _SHORT)
+    wanted[short] = rng.integers(kind.low, few + 1, walks)[short]
     rows = np.zeros((walks, 0), items.dtype)
     ended: list[np.ndarray] = []
     for length in range(high + 1):
@@ -109,7 +115,7 @@ def _walked(target: Target, count: int, rng: np.random.Generator) -> list[dict[s
         if len(row) >= kind.low:
             by_length.setdefault(len(row), []).append(row)
     return [
-        {name: np.array(found, items.dtype).reshape(len(found), length)}
+        {name: np.unique(np.array(found, items.dtype).reshape(len(found), length), axis=0)}
         for length, found in sorted(by_length.items())
     ]
 
@@ -165,9 +171,9 @@ def structured(domain: Domain, count: int, rng: np.random.Generator) -> list[dic
 def _arranged(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     result = rows.copy()
     count, length = rows.shape
-    how = rng.integers(0, 6, count)
+    how = rng.integers(0, 6, (count,))
     for row in range(count):
-        line: np.ndarray = rows[row]
+        line = rows[row]
         match int(how[row]):
             case 0 | 1:
                 half = line[: (length + 1) // 2]

@@ -14,9 +14,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from dsl.networks import bindings
+from dsl.networks import bindings, shapes
 from dsl.primitives.tensor import TENSOR
 from dsl.program import Assign, Call, Constant, Expr, Literal, Program, Variable
+from dsl.types import Tensor
 
 _VIEWS = ("reshape", "transpose", "slice")
 START = -1
@@ -70,6 +71,7 @@ class Graph:
     network: Program
     parts: dict[str, Part] = field(default_factory=dict)
     codes: dict[str, np.ndarray] = field(default_factory=dict)
+    kinds: dict[str, Tensor] = field(default_factory=dict)
 
     def part(self, expr: Expr) -> Part:
         match expr:
@@ -80,6 +82,10 @@ class Graph:
             case Literal(value):
                 return np.asarray(value)
         raise ValueError(f"{expr} is no argument of a network's call")
+
+    def width(self, node: Node) -> int:
+        """How many numbers a value has for each row."""
+        return int(np.prod(self.kinds[node.name].shape[1:]))
 
     def args(self, node: Node) -> Iterator[Part]:
         return (self.part(arg) for arg in node.call.args)
@@ -104,6 +110,51 @@ def rolled(network: Program, shape: tuple[int, ...]) -> Rolled | None:
     return _checked(graph, answers, shape, every_step, lead)
 
 
+def written_out(found: Rolled, length: int, shape: tuple[int, ...]) -> Program:
+    """The network over sequences of a length whose items have `shape`: the step, unrolled."""
+    body: list[Assign] = []
+    constants = dict(found.step.constants)
+    constants["first_state"] = found.start[None]
+    state: Expr = Constant("first_state")
+    stacked: list[Expr] = []
+    answer: Expr = state
+    for t in range(length):
+        part = Call("slice", (Variable("x"),), (("axis", 1), ("start", t), ("stop", t + 1)))
+        body.append(Assign((f"part_{t}",), (part,)))
+        item = Call("reshape", (Variable(f"part_{t}"),), (("shape", (-1, *shape)),))
+        body.append(Assign((f"x_{t}",), (item,)))
+        renamed: dict[str, Expr] = {"x": Variable(f"x_{t}"), "h": state}
+        for statement in found.step.body:
+            assert isinstance(statement, Assign)
+            (name,), (call,) = statement.names, statement.values
+            assert isinstance(call, Call)
+            args = tuple(
+                renamed[arg.name] if isinstance(arg, Variable) else arg for arg in call.args
+            )
+            body.append(Assign((f"{name}_{t}",), (Call(call.primitive, args, call.options),)))
+            renamed[name] = Variable(f"{name}_{t}")
+        assert isinstance(found.step.result, Call)
+        answer, state = (
+            renamed[arg.name] if isinstance(arg, Variable) else arg
+            for arg in found.step.result.args
+        )
+        stacked.append(answer)
+    if not found.every_step:
+        return Program("network", (("x", None),), tuple(body), answer, tuple(constants.items()))
+    network = Program("network", (("x", None),), tuple(body), answer, tuple(constants.items()))
+    kinds = shapes(network, (length, *shape))
+    rows: list[Expr] = []
+    for t, answer in enumerate(stacked):
+        assert isinstance(answer, Variable)
+        entries = kinds[answer.name].shape[1:]
+        row = Call("reshape", (answer,), (("shape", (-1, 1, *entries)),))
+        body.append(Assign((f"row_{t}",), (row,)))
+        rows.append(Variable(f"row_{t}"))
+    body.append(Assign(("rows",), (Call("concat", tuple(rows), (("axis", 1),)),)))
+    result = Variable("rows")
+    return Program("network", (("x", None),), tuple(body), result, tuple(constants.items()))
+
+
 def _in_order(rounds: list[Part]) -> bool:
     return all(_round(part) == i for i, part in enumerate(rounds))
 
@@ -113,7 +164,7 @@ def _round(part: Part) -> int:
 
 
 def _graph(network: Program, shape: tuple[int, ...]) -> Graph | None:
-    graph = Graph(network)
+    graph = Graph(network, kinds=shapes(network, shape))
     ((name, _),) = network.inputs
     codes = np.arange(2 * int(np.prod(shape))).reshape(2, *shape)
     graph.codes[name] = codes
@@ -180,13 +231,31 @@ def _checked(
     graph: Graph, answers: dict[int, Part], shape: tuple[int, ...], every_step: bool, lead: int
 ) -> Rolled | None:
     """The step taken from the middle of the loop, if every round is the same as it."""
+    for narrow in (True, False):
+        found = _taken(graph, answers, shape, every_step, lead, narrow)
+        if found is not None:
+            return found
+    return None
+
+
+def _taken(
+    graph: Graph,
+    answers: dict[int, Part],
+    shape: tuple[int, ...],
+    every_step: bool,
+    lead: int,
+    narrow: bool,
+) -> Rolled | None:
     length = shape[0]
-    states = _states(graph, answers, length)
+    states = _states(graph, answers, length, narrow)
     for pivot in range(max(1, length // 2), 0, -1):
         slots, after = states[pivot], states[pivot + 1] if pivot + 1 < length else states[pivot]
         if pivot + 1 < length and len(slots) != len(after):
             continue
-        pattern = Pattern(graph, pivot, slots, after, answers.get(pivot), answers[length - 1])
+        ends = [] if every_step else states[length - 1]
+        if not every_step and (len(ends) != len(slots) or pivot == length - 1):
+            continue
+        pattern = Pattern(graph, pivot, slots, after, answers.get(pivot), answers[length - 1], ends)
         start = pattern.compared(answers, length)
         if start is not None:
             step = _step_program(pattern, shape)
@@ -195,7 +264,7 @@ def _checked(
     return None
 
 
-def _states(graph: Graph, answers: dict[int, Part], length: int) -> list[list[Part]]:
+def _states(graph: Graph, answers: dict[int, Part], length: int, narrow: bool) -> list[list[Part]]:
     """For each round the values of earlier rounds that it needs, in the order of first use."""
     states: list[list[Part]] = [[] for _ in range(length + 1)]
     for place in range(length - 1, -1, -1):
@@ -204,27 +273,53 @@ def _states(graph: Graph, answers: dict[int, Part], length: int) -> list[list[Pa
         found: dict[str, Part] = {}
         seen: set[str] = set()
         for root in roots:
-            _leaves(graph, root, place, found, seen)
+            _leaves(graph, root, place, narrow, found, seen)
         states[place] = list(found.values())
     return states
 
 
-def _leaves(graph: Graph, root: Part, place: int, found: dict[str, Part], seen: set[str]) -> None:
+def _leaves(
+    graph: Graph, root: Part, place: int, narrow: bool, found: dict[str, Part], seen: set[str]
+) -> None:
     stack = [root]
     while stack:
         part = stack.pop()
         match part:
             case Node(name, _, round) if name not in seen:
                 if round < place:
-                    found.setdefault(name, part)
+                    slot, passed = _narrowest(graph, part) if narrow else (part, set())
+                    found.setdefault(slot.name, slot)
+                    seen |= passed
                     continue
                 seen.add(name)
                 stack.extend(reversed(list(graph.args(part))))
 
 
+_LINEAR = ("linear", "matmul", "slice", "reshape")
+
+
+def _narrowest(graph: Graph, node: Node) -> tuple[Node, set[str]]:
+    """The value of an earlier round to keep instead of one that is computed from it alone: of
+    those behind products in a chain of linear operations, the last of the narrowest; and what
+    lies before it."""
+    chain = [node]
+    places = [0]
+    while chain[-1].call.primitive in _LINEAR:
+        inner = [part for part in graph.args(chain[-1]) if not isinstance(part, np.ndarray)]
+        if len(inner) != 1 or not isinstance(inner[0], Node):
+            break
+        if chain[-1].call.primitive in ("linear", "matmul"):
+            places.append(len(chain))
+        chain.append(inner[0])
+    widths = {place: graph.width(chain[place]) for place in places}
+    best = max(place for place, width in widths.items() if width == min(widths.values()))
+    return chain[best], {part.name for part in chain[:best]}
+
+
 @dataclass
 class Pattern:
-    """One round as the model of all: its output and next state over its state `slots`."""
+    """One round as the model of all: its output and next state over its state `slots`.  Where
+    only the last round has an output, `ends` are the slots over which that is written."""
 
     graph: Graph
     pivot: int
@@ -232,18 +327,21 @@ class Pattern:
     after: list[Part]
     answer: Part | None
     last: Part
+    ends: list[Part] = field(default_factory=list)
+    folded: list[tuple[Node, np.ndarray]] = field(default_factory=list)
 
     def slot(self, part: Part) -> int | None:
-        for i, slot in enumerate(self.slots):
-            if isinstance(part, Node) and isinstance(slot, Node) and part.name == slot.name:
-                return i
+        for slots in (self.slots, self.ends):
+            for i, slot in enumerate(slots):
+                if isinstance(part, Node) and isinstance(slot, Node) and part.name == slot.name:
+                    return i
         return None
 
     def compared(self, answers: dict[int, Part], length: int) -> np.ndarray | None:
         """The first state, if every round is the same as this one."""
-        needed: dict[int, Part] = {}
+        needed: dict[int, Part] = dict(enumerate(self.ends))
         model = self.answer
-        for place in range(length - 1, -1, -1):
+        for place in range(length - (2 if self.ends else 1), -1, -1):
             bound: dict[int, Part] = {}
             pairs = [(self.after[i], part) for i, part in needed.items()]
             if place in answers:
@@ -259,7 +357,32 @@ class Pattern:
             if not isinstance(part, np.ndarray) or (part.ndim > 1 and len(part) != 1):
                 return None
             values.append(part.reshape(-1))
+        if not all(self.refolded(node, value, needed) for node, value in self.folded):
+            return None
         return np.concatenate(values) if values else np.zeros(0, np.float32)
+
+    def refolded(self, node: Node, value: np.ndarray, start: dict[int, Part]) -> bool:
+        """Is the constant what the node gives for the first state?  A front end has computed it
+        where the runtime computes it anew, with other rounding."""
+        found = self.computed(node, start)
+        return found is not None and np.allclose(found, value, rtol=1e-4, atol=1e-6)
+
+    def computed(self, part: Part, start: dict[int, Part]) -> np.ndarray | None:
+        slot = self.slot(part)
+        if slot is not None:
+            first = start.get(slot)
+            return first if isinstance(first, np.ndarray) else None
+        match part:
+            case np.ndarray():
+                return part
+            case Node(_, call, _):
+                args = [self.computed(arg, start) for arg in self.graph.args(part)]
+                if any(arg is None for arg in args):
+                    return None
+                if call.primitive == "reshape":
+                    return args[0]
+                return np.asarray(TENSOR[call.primitive].numpy(*args, **dict(call.options)))
+        return None
 
     def same(self, model: Part, other: Part, place: int, bound: dict[int, Part]) -> bool:
         """Does `other`, in round `place`, do what `model` does in the pivot's?"""
@@ -276,6 +399,8 @@ class Pattern:
                 case (np.ndarray(), np.ndarray()):
                     if a.dtype != b.dtype or not np.array_equal(a, b):
                         return False
+                case (Node(), np.ndarray()) if place == 0:
+                    self.folded.append((a, b))
                 case (View(), View()):
                     if b.round != place or (a.places, a.shape) != (b.places, b.shape):
                         return False
@@ -287,7 +412,7 @@ class Pattern:
                     if not alike or a.call.options != b.call.options:
                         return False
                     left, right = list(self.graph.args(a)), list(self.graph.args(b))
-                    if b.round != place or len(left) != len(right):
+                    if len(left) != len(right):
                         return False
                     stack.extend(zip(left, right))
                 case _:
@@ -319,11 +444,12 @@ def _step_program(pattern: Pattern, shape: tuple[int, ...]) -> Program | None:
         assert isinstance(slot, Node)
         options = (("axis", 1), ("start", start), ("stop", start + width))
         body.append(Assign((f"h_{i}",), (Call("slice", (Variable("h"),), options),)))
-        names[slot.name] = Variable(f"h_{i}")
+        twins = {slot.name, *(end.name for end in pattern.ends[i : i + 1] if isinstance(end, Node))}
+        names |= dict.fromkeys(twins, Variable(f"h_{i}"))
         if entries != (width,):
             call = Call("reshape", (Variable(f"h_{i}"),), (("shape", (-1, *entries)),))
             body.append(Assign((f"h_{i}_shaped",), (call,)))
-            names[slot.name] = Variable(f"h_{i}_shaped")
+            names |= dict.fromkeys(twins, Variable(f"h_{i}_shaped"))
         start += width
 
     def written(part: Part) -> Expr | None:
@@ -396,9 +522,7 @@ def _ordered(graph: Graph, roots: list[Part], pattern: Pattern) -> list[Node]:
 
 def _widths(pattern: Pattern, shape: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]] | None:
     """How many entries each slot has, and their shape."""
-    from dsl.networks import shapes
-
-    kinds = shapes(pattern.graph.network, shape)
+    kinds = pattern.graph.kinds
     result = []
     for slot in pattern.slots:
         if not isinstance(slot, Node):

@@ -45,7 +45,7 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
 def search(problem: Problem, effort: Effort) -> Generator[Hypothesis, None, int]:
     """Expressions that agree with all that was observed, and the closest ones on the way; returns
     how many candidates were tried."""
-    if any(o.values.ndim != 1 or o.values.dtype.kind == "f" for o in problem.observations):
+    if any(o.values.ndim != 1 or o.values.dtype.kind in "fO" for o in problem.observations):
         return 0
     extra: tuple[tuple[int, int], ...] = ()
     tried = 0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -25,6 +25,19 @@ class Observations:
 
 
 @dataclass(frozen=True)
+class DataSet:
+    """Inputs that the user supplied: arrays with one row for each input, by the name of the part;
+    claims are measured on the part `observed`, the others are for learning."""
+
+    parts: Mapping[str, np.ndarray]
+    observed: str
+
+    @property
+    def others(self) -> dict[str, np.ndarray]:
+        return {name: rows for name, rows in self.parts.items() if name != self.observed}
+
+
+@dataclass(frozen=True)
 class Problem:
     """A target with what is already known of it.
 
@@ -37,7 +50,7 @@ class Problem:
     complete: bool
     deadline: float
     seed: int = 0
-    data: dict[str, Any] = field(default_factory=dict)  # data sets supplied by the user
+    data: DataSet | None = None
 
     def rng(self) -> np.random.Generator:
         return np.random.default_rng(self.seed)

@@ -9,10 +9,11 @@ from synth.problem import Proposer
 
 PROPOSERS: tuple[tuple[str, str], ...] = (
     ("constant", "synth.tables"),
-    ("attention", "synth.attention.proposer"),
     ("recurrent", "synth.recurrent.proposer"),
+    ("attention", "synth.attention.proposer"),
     ("residues", "synth.residues"),
     ("groups", "synth.groups"),
+    ("templates", "synth.templates.proposer"),
     ("inequalities", "synth.inequalities.proposer"),
     ("enumeration", "synth.expressions"),
     ("trees", "synth.trees"),

@@ -29,10 +29,12 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
     domain = problem.target.domain
     inputs = tuple((name, None) for name in domain.names)
     values = np.concatenate([o.values.reshape(len(o), -1)[:, -1] for o in problem.observations])
-    kinds, counts = np.unique(
-        values.astype(str) if values.dtype == object else values, return_counts=True
-    )
-    common = values[0] if values.dtype == object else kinds[counts.argmax()]
+    if values.dtype == object:
+        # Lists of different lengths, or labels of different kinds.
+        common = values[0]
+    else:
+        kinds, counts = np.unique(values, return_counts=True)
+        common = kinds[counts.argmax()]
     first = problem.observations[0].values
     if first.ndim == 1 and first.dtype != object:
         yield Hypothesis(Program("program", inputs, (), literal(common)), "constant", 1)

@@ -142,6 +142,8 @@ def _affine_range(state: Ranges, number: int, node: Affine) -> tuple[np.ndarray,
         slack = slack + count * TINY
     if node.absolute is not None:
         slack = slack + node.absolute
+    for source, m in node.sizes:
+        slack = slack + np.asarray(state.size(source) @ m.magnitudes) * (1.0 + 1e-9)
     carried = accumulated(node.size + 8, UNIT) * (size + np.abs(middle) + spread)
     state.noise[number] = (slack + carried) * (1.0 + 1e-9) + 1e-300
     return middle - spread - slack, middle + spread + slack

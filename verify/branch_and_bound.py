@@ -176,7 +176,7 @@ def farthest(program: Program, target: Target, deadline: float, *, seed: int = 0
 
     rng = np.random.default_rng(seed)
     seen = 0.0
-    for batch in target.domain.sample(20_000, rng):
+    for batch in target.domain.sample(4096, rng):
         ours, defined = run_defined(program, batch)
         theirs = target.evaluate(batch).values
         if ours.shape != theirs.shape or not defined.all():

@@ -24,6 +24,8 @@ from verify.violations import Pairs, Problem, Weighing, clipped, share_above, we
 BATCH = 256
 _MOST_REGIONS = 20_000
 _INHERITED = 120_000
+_NEGLIGIBLE = 1e-7
+"""Open volume for which it is not worth going on."""
 
 Goal: TypeAlias = Literal["decide", "cover"]
 Confirm: TypeAlias = Callable[[np.ndarray], np.ndarray]
@@ -124,6 +126,7 @@ def explore(
     unit = np.where(whole, high - low + 1.0, high - low)
     search = _Search(problem, goal, confirm or _by_float64(problem), unit)
     _push(search, low[None], high[None], np.array([np.inf]), None)
+    rounds = 0
     if problem.violations:
         _attack(search, low, high, np.random.default_rng(seed), deadline)
     while search.heap and time.monotonic() < deadline:
@@ -134,7 +137,14 @@ def explore(
         if math.isinf(search.heap[0].order) and search.boxes:
             break  # nothing is left that can be split
         _round(search)
+        rounds += 1
+        if goal == "cover" and rounds % 16 == 0 and _still_open(search) < _NEGLIGIBLE:
+            break
     return _outcome(search, time.monotonic() - started)
+
+
+def _still_open(search: _Search) -> float:
+    return sum(-box.order for box in search.heap if math.isfinite(box.order))
 
 
 def _by_float64(problem: Problem) -> Confirm:

@@ -67,6 +67,7 @@ class Outcome:
     digest: str = ""
     counterexample: tuple[Mapping[str, Any], Any, Any] | None = None
     wrong: int = 0
+    margin: float = math.inf
 
 
 # Programs.
@@ -429,7 +430,7 @@ _FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "int": (1, 1, lambda x: int(_number(x))),
     **{
         f"math.{name}": (1, 1, getattr(math, name))
-        for name in ("sqrt", "exp", "log", "tanh", "sin", "cos", "floor", "ceil")
+        for name in ("sqrt", "exp", "log", "tanh", "sin", "cos", "floor", "ceil", "isqrt")
     },
     "np.dot": (2, 2, lambda a, b: sum(x * y for x, y in zip(a, b, strict=True))),
 }
@@ -574,7 +575,7 @@ def _compared(
     function: Function, target: Target, shapes: Iterator[Shape], deadline: float
 ) -> Outcome:
     digest = hashlib.sha256()
-    inputs = wrong = 0
+    inputs, wrong, margin = 0, 0, math.inf
     first: tuple[Mapping[str, Any], Any, Any] | None = None
     for shape in shapes:
         size = target.domain.shape_size(shape)
@@ -591,6 +592,7 @@ def _compared(
             evaluation = target.evaluate(batch)
             if np.isnan(evaluation.margins).any():
                 return Outcome("undecided", "an output of the network is not a number", inputs)
+            margin = min(margin, float(evaluation.margins.min()))
             digest.update(hashlib.sha256(_bytes(evaluation.values)).digest())
             theirs = evaluation.values.tolist()
             columns = [batch[name].tolist() for name in function.parameters]
@@ -606,7 +608,7 @@ def _compared(
         return Outcome("broken", "", inputs, digest.hexdigest(), first, wrong)
     if inputs == 0:
         return Outcome("undecided", "no input satisfies the domain's condition")
-    return Outcome("holds", "", inputs, digest.hexdigest())
+    return Outcome("holds", "", inputs, digest.hexdigest(), margin=margin)
 
 
 def _value(function: Function, values: tuple[Any, ...]) -> Any:

@@ -22,12 +22,15 @@ from dsl import types as t
 from dsl.claim import Claim, Proved, Target, Unknown, Verdict
 from dsl.decoding import selected
 from dsl.evaluate import run
+from dsl.networks import bounds
 from dsl.primitives.base import Undefined
+from dsl.primitives.tensor import Box
 from dsl.program import Call, Comprehension, Expr, Literal, Program, Variable, children, walk
 from verify.enumeration import MOST, measured_noise
 
 _BOXES = 400_000
 _BLOCK = 512
+_CLEAR = 1000.0
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,8 @@ def verify(
             f"{boxes - decided} of {boxes} boxes are not decided by interval bounds",
             evidence=table_of,
         )
-    if margin <= noise:
-        return Unknown("the smallest margin is within float noise", evidence=table_of)
+    if margin <= _CLEAR * noise:
+        return Unknown("the smallest margin is not clear of float noise", evidence=table_of)
     return Proved(
         "dependence",
         str(domain),
@@ -265,8 +268,6 @@ def _margins(
     cells: np.ndarray,
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """For each choice, by how much the program's answer is ahead of all others, at least."""
-    from dsl.networks import Box, bounds
-
     low = np.repeat(table.packed.min(0)[None], len(cells), axis=0)
     high = np.repeat(table.packed.max(0)[None], len(cells), axis=0)
     inputs = np.repeat(table.items[:1], len(cells) * table.length).reshape(len(cells), -1)

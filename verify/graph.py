@@ -83,7 +83,8 @@ class Input:
 class Affine:
     """The sum of `matrix @ source` over the terms, plus `bias`; no matrix is the identity.
 
-    `absolute` is what each entry may be off by besides `noise`.
+    Each entry may also be off by `absolute`, and by the sum of `sizes @ |source|`: for sums whose
+    terms cancel, so that what was added is greater than what is left.
     """
 
     size: int
@@ -91,6 +92,7 @@ class Affine:
     bias: np.ndarray
     noise: float = 0.0
     absolute: np.ndarray | None = None
+    sizes: tuple[tuple[int, Matrix], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,13 +190,12 @@ class Builder:
         bias: np.ndarray | float,
         *,
         unit: float = 0.0,
-        absolute: np.ndarray | None = None,
     ) -> int:
         """`unit` is the rounding unit of the arithmetic; sums in any order are covered."""
         size = len(bias) if isinstance(bias, np.ndarray) else self.size(terms)
         count = sum(1 if m is None else m.terms for _, m in terms) + 3
         full = np.broadcast_to(np.asarray(bias, np.float64), (size,)).copy()
-        return self.add(Affine(size, terms, full, accumulated(count, unit), absolute))
+        return self.add(Affine(size, terms, full, accumulated(count, unit)))
 
     def size(self, terms: tuple[tuple[int, Matrix | None], ...]) -> int:
         source, first = terms[0]

@@ -2,7 +2,8 @@
 
 All inputs up to some length are compared, those of a closed loop found by walking through what the
 network itself allows.  What is proved is the claim on these lengths, and it is said so:
-`proven_domain` is narrower than the domain.  Longer inputs are sampled, and may refute.
+`proven_domain` is narrower than the domain.  Where few inputs disagree, enumeration goes on and
+lists them as exceptions.  Longer inputs are sampled, and may refute.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from dsl import types as t
+from dsl.agreement import counterexample
 from dsl.claim import Proved, Refuted, Target, Tested, Unknown, Verdict
 from dsl.domain import Domain, Shape
 from dsl.program import Program
@@ -34,6 +36,8 @@ from verify.enumeration import (
 _SHARE = 0.4
 _BEYOND = 20_000
 _LEVEL = 2_000_000
+_FEW = 0.02
+_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ def verify(
         return reach
     table = ledger_evidence(reach.ledger, reach.noise)
     table |= {"kind": "lengths", "longest": reach.longest, "whole": reach.whole}
+    if reach.ledger.wrong:
+        table["exceptions"] = exceptions(program, target, reach.ledger)
     short = reach.longest < kind.low or (wanted is not None and reach.longest < wanted)
     if short and not reach.ledger.wrong:
         return Unknown("time is up before all inputs of the shortest lengths were compared")
@@ -89,6 +95,23 @@ def verify(
         table = {"samples": beyond.samples, "bound": beyond.bound}
         verdict = replace(verdict, evidence={**verdict.evidence, "beyond": table})
     return verdict
+
+
+def exceptions(program: Program, target: Target, ledger: Ledger) -> list[dict[str, Any]]:
+    """The first inputs on which the network departs from the program, with both values: where
+    there are few of them, the program is the clean rule that the network follows but for these."""
+    found = []
+    for batch, row in ledger.found[:_LISTED]:
+        example = counterexample(program, target, batch, row)
+        if example is not None:
+            found.append(
+                {
+                    "inputs": dict(example.inputs),
+                    "program": example.program_value,
+                    "network": example.network_value,
+                }
+            )
+    return found
 
 
 def narrowed(target: Target, longest: int) -> str:
@@ -131,7 +154,7 @@ def _compared(
             if seen.broken:
                 return Unknown("the network gives values that are not finite")
             note(ledger, target.domain, seen, functools.partial(_same, batch))
-        if ledger.wrong:
+        if ledger.wrong > _FEW * ledger.inputs:
             return Reach(ledger, length, False, noise)
         complete, longest = _copy(ledger), length
         growth = (ledger.inputs - before) / max(before, 1)

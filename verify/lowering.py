@@ -223,7 +223,7 @@ def _result(state: Lowering, call: Call, args: list[View | np.ndarray]) -> View 
             parts = ((state.function("relu", a), 1.0), (state.function("relu", negative), 1.0))
             return state.affine(parts, 0.0, False)
         case "leaky_relu", [View() as a]:
-            slope = float(np.float32(options.get("slope", 0.01)))
+            slope = float(options.get("slope", 0.01))  # its rounding is part of the noise
             parts = ((a, slope), (state.function("relu", a), 1.0 - slope))
             return state.affine(parts, 0.0, True)
         case "clip", [View() as a]:
@@ -323,18 +323,18 @@ def _power(state: Lowering, a: View, exponent: float) -> View:
 
 
 def _clip(state: Lowering, a: View, low: float | None, high: float | None) -> View:
-    """low + relu(x - low) - relu(x - high)."""
+    """low + relu(x - low) - relu(x - high); the limits may be rounded, hence the noise."""
     parts: list[tuple[View, float]] = []
     bias = 0.0
     if low is None:
         parts.append((a, 1.0))
     else:
         bias = float(low)
-        parts.append((state.function("relu", state.affine(((a, 1.0),), -bias, False)), 1.0))
+        parts.append((state.function("relu", state.affine(((a, 1.0),), -bias, True)), 1.0))
     if high is not None:
-        above = state.affine(((a, 1.0),), -float(high), False)
+        above = state.affine(((a, 1.0),), -float(high), True)
         parts.append((state.function("relu", above), -1.0))
-    return state.affine(tuple(parts), bias, False)
+    return state.affine(tuple(parts), bias, True)
 
 
 def _extreme(state: Lowering, name: str, a: View, options: dict[str, Any]) -> View:

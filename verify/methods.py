@@ -11,9 +11,12 @@ from dsl.program import Program
 
 METHODS: tuple[tuple[str, str], ...] = (
     ("sequences", "verify.sequences"),
+    ("invariants", "verify.invariants"),
     ("enumeration", "verify.enumeration"),
+    ("dependence", "verify.dependence"),
     ("lengths", "verify.lengths"),
     ("affine", "verify.affine"),
+    ("smt", "verify.smt"),
     ("cells", "verify.cells"),
     ("branch_and_bound", "verify.branch_and_bound"),
 )

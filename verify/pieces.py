@@ -29,7 +29,7 @@ from dsl.program import (
     Program,
     Variable,
 )
-from verify.graph import Builder, accumulated, matrix
+from verify.graph import Affine, Builder, accumulated, matrix
 from verify.relaxations import UNIT
 
 MOST = 4096
@@ -70,23 +70,6 @@ class Form:
             self.steps + 1,
             self.integral and whole,
         )
-
-    @property
-    def cancelled(self) -> float:
-        """How much greater the added magnitudes of any atom are than what is left of them."""
-        left = dict(self.terms)
-        worst = 1.0
-        for atom, size in self.sizes:
-            if size and atom is not None:
-                if atom not in left:
-                    raise Untranslatable("terms that cancel altogether")
-                worst = max(worst, float(size / abs(left[atom])))
-        return worst
-
-    @property
-    def constants(self) -> float:
-        """The sum of the magnitudes of the constants that were added."""
-        return float(dict(self.sizes).get(None, Fraction(0)))
 
 
 def number(value: bool | int | float) -> Form:
@@ -151,11 +134,21 @@ class Rows:
                 tables[source][place, entry] = _float(c)
         bias = np.array([_float(form.constant) for form in forms])
         terms = tuple((source, matrix(tables[source])) for source in sources)
-        steps = max((form.steps + len(form.terms) for form in forms), default=0) + 4
-        worst = max((form.cancelled for form in forms), default=1.0)
-        unit = accumulated(steps, UNIT) * worst
-        absolute = unit * np.array([form.constants for form in forms])
-        return self.builder.affine(terms, bias, unit=unit, absolute=absolute)
+        # Rounding of the float64 evaluation, by the magnitudes that were added up.
+        errors = {s: np.zeros((len(forms), self.builder.nodes[s].size)) for s in sources}
+        absolute = np.zeros(len(forms))
+        for place, form in enumerate(forms):
+            unit = accumulated(form.steps + len(form.sizes) + 4, UNIT)
+            for atom, size in form.sizes:
+                if atom is None:
+                    absolute[place] += unit * _float(size)
+                else:
+                    source, entry = atom
+                    if source not in errors:
+                        errors[source] = np.zeros((len(forms), self.builder.nodes[source].size))
+                    errors[source][place, entry] += unit * _float(size)
+        sizes = tuple((source, matrix(errors[source])) for source in sorted(errors))
+        return self.builder.add(Affine(len(forms), terms, bias, 0.0, absolute, sizes))
 
     def entry(self, form: Form) -> int:
         """A node of one entry with the value of a form."""

@@ -167,6 +167,31 @@ def _explored(
     return best
 
 
+def furthest(
+    program: Program, target: Target, found: Comparison, seed: int, deadline: float, steps: int
+) -> Outcome:
+    """The exploration that goes furthest, with what the runtime says of the doubtful words in it
+    and of some of those at which it ended."""
+    outcome = _explored(program, target, found, seed, deadline, steps, {})
+    if outcome.wrong is None:
+        outcome.checked, outcome.wrong = _asked_of_runtime(
+            program, target, found, outcome.exploration
+        )
+    return outcome
+
+
+def refutation(
+    program: Program,
+    target: Target,
+    found: Comparison,
+    wrong: list[dict[str, np.ndarray]],
+    evidence: dict[str, Any],
+) -> Verdict:
+    """Refuted by the shortest of the words that can be replayed; Unknown if none can."""
+    ordered = sorted(wrong, key=lambda word: len(next(iter(word.values()))))
+    return _refuted(program, target, found, ordered, evidence)
+
+
 def attempts(found: Comparison, seed: int, evidence: Mapping[str, Any]) -> Iterator[Attempt]:
     """Bases and grids, coarse ones first; those of a certificate before all others."""
     recorded = evidence.get("basis")

@@ -17,7 +17,9 @@ import numpy as np
 from verify.graph import Graph, values
 from verify.relaxations import UNIT
 
-_ROUNDS = 24
+_ROUNDS = 32
+_OVERSHOOT = 0.1
+"""Steps aim at this much below 0, in units of a row's range: aiming at 0 itself, they stall."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +126,7 @@ class Weighing:
 
 def weighed(pairs: Pairs, low: np.ndarray, high: np.ndarray) -> Weighing:
     """Weights >= 0 of the rows of each pair that make the greatest value of their sum on the box
-    (P, d) small: multiplicative updates with Polyak's step towards 0."""
+    (P, d) small: multiplicative updates with Polyak's step to just below 0."""
     a, c = pairs.coefficients, pairs.constants
     size = np.maximum(np.abs(low), np.abs(high))
     reach = np.einsum("pkd,pd->pk", np.abs(a), size) + np.abs(c)
@@ -148,8 +150,9 @@ def weighed(pairs: Pairs, low: np.ndarray, high: np.ndarray) -> Weighing:
         if step == _ROUNDS - 1 or (best.bound < 0).all():
             break
         slope = (np.einsum("pkd,pd->pk", a, point) + c) * scale
+        slope -= np.einsum("pk,pk->p", share / share.sum(1, keepdims=True), slope)[:, None]
         steepest = np.maximum(np.abs(slope).max(1), 1e-30)
-        rate = np.clip(np.abs(bound) + 1e-3, 0, None) / steepest**2
+        rate = (np.maximum(bound, 0.0) + _OVERSHOOT) / steepest**2
         logits = logits - np.minimum(rate, 3.0 / steepest)[:, None] * slope
     return best
 

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from distill.frontends.building import Builder, Unsupported, Value
 from dsl.errors import DistillError
+from dsl.passes import without_dead_code
 from dsl.program import Call, Program
 
 
@@ -54,7 +55,7 @@ def translated(
         rule = rules.get(node.target)
         if rule is None and "." in node.target:
             rule = rules.get(node.target.rpartition(".")[0])
-        builder.hint = node.name
+        builder.hint = node.name.partition(":")[0]
         try:
             if rule is None:
                 raise Unsupported("")
@@ -119,7 +120,12 @@ def first_tensor(value: Any) -> Value:
 
 
 def program_of(builder: Builder, result: Any, model: str) -> Program:
-    """The finished program.  Raises D020 where the output does not keep the batch."""
+    """The finished program, of what the result needs.  Raises D020 where the output does not
+    keep the batch."""
+    return without_dead_code(_finished(builder, result, model), {})
+
+
+def _finished(builder: Builder, result: Any, model: str) -> Program:
     try:
         return builder.finished(first_tensor(result))
     except Unsupported as reason:
@@ -128,7 +134,6 @@ def program_of(builder: Builder, result: Any, model: str) -> Program:
 
 def record_of(builder: Builder, results: Any, model: str) -> Program:
     """The finished program with all its results as one record."""
-    parts = [program_of(builder, result, model) for result in results]
-    last = parts[-1]
+    parts = [_finished(builder, result, model) for result in results]
     items = tuple(part.result for part in parts)
-    return replace(last, result=Call("tuple", items))
+    return without_dead_code(replace(parts[-1], result=Call("tuple", items)), {})

@@ -153,7 +153,7 @@ def _plain(node: Any, opset: int) -> list[Node]:
     }
     if len(node.output) == 1:
         return [Node(node.output[0], target, (inputs,), options, node.name)]
-    joint = f"{node.name or node.op_type}:{node.output[0]}"
+    joint = f"{node.name or node.op_type}:{''.join(node.output)}"
     parts = [
         Node(output, "getitem", (Ref(joint), place))
         for place, output in enumerate(node.output)

@@ -46,7 +46,8 @@ def recurrent(primitive: str) -> Rule:
         outputs: int = 1,
         **_: Any,
     ) -> Any:
-        x, weights, recurrence, *rest = [*inputs, *(None,) * (8 - len(inputs))]
+        given: list[Any] = [*inputs, *(None,) * (8 - len(inputs))]
+        x, weights, recurrence, *rest = given
         bias, lengths, first_h, first_c, peepholes = rest
         if lengths is not None or peepholes is not None:
             raise Unsupported("with lengths of sequences or peepholes")

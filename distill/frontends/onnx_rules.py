@@ -459,7 +459,8 @@ def pad(b: Builder, inputs: Inputs, *, attributes: Attributes, **_: Any) -> Valu
         pairs[axis] = (pads[place], pads[place + len(axes)])
     if mode == "constant":
         return o.pad(b, x, pairs, value)
-    return o.gathered_pad(b, x, pairs, {"edge": "replicate", "wrap": "circular"}.get(mode, mode))
+    renamed = {"edge": "replicate", "wrap": "circular"}.get(str(mode), str(mode))
+    return o.gathered_pad(b, x, pairs, renamed)
 
 
 @rule
@@ -501,7 +502,8 @@ def range_(b: Builder, start: Value, limit: Value, delta: Value) -> Value:
 @rule
 def trilu(b: Builder, x: Value, k: Value | None = None, upper: int = 1) -> Value:
     offset = 0 if k is None else ints(k)[0]
-    below = np.tri(*x.shape[-2:], offset - 1 if upper else offset, dtype=np.bool_)
+    rows, columns = x.shape[-2:]
+    below = np.tri(rows, columns, offset - 1 if upper else offset, dtype=np.bool_)
     kept = b.constant(~below if upper else below)
     if x.dtype == bool:
         return b.elementwise("and", x, kept)

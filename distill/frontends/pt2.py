@@ -129,7 +129,7 @@ def _nodes(node: Mapping[str, Any]) -> list[Node]:
         return [Node(names[0], target, args, kwargs, source)]
     if len(names) == 1 and isinstance(names[0], list):
         names = names[0]
-    joint = f"{target}:{names[0] if names else node.get('name')}"
+    joint = f"{base or target}:{names[0] if names else node.get('name')}"
     parts = [
         Node(name, "operator.getitem", (Ref(joint), place))
         for place, name in enumerate(names)

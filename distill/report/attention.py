@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from distill.report import drawing as d
-from distill.report.account import Account, sample
-from dsl.program import Assign, Call, Program
+from distill.report.account import Account
+from distill.report.features import rows_of
+from dsl.program import Call, Constant, Program, Variable
 
 _MOST_HEADS = 16
 _CELL = 13.0
@@ -34,8 +36,8 @@ class Rule:
 
 def pictures(account: Account) -> Iterator[d.Picture]:
     """One picture of all heads on one input; nothing for networks without attention."""
-    longest = max(sample(account.target, 64), key=lambda b: account.target.pack(b).size / _rows(b))
-    packed = account.target.pack(longest)
+    batch = rows_of(account)
+    packed = account.target.pack(batch)
     if packed.ndim < 2:
         return
     network = account.target.network(packed.shape[1:])
@@ -46,37 +48,54 @@ def pictures(account: Account) -> Iterator[d.Picture]:
         return
     tokens = packed if packed.ndim == 2 and packed.dtype.kind in "iu" else None
     row = _most_varied(heads)
-    labels = _labels(longest, row, heads[0].weights.shape[-1])
+    labels = _labels(batch, row, heads[0].weights.shape[-1])
     yield drawn(heads, tokens, row, labels)
 
 
-def _rows(batch: Mapping[str, np.ndarray]) -> int:
-    return len(next(iter(batch.values())))
-
-
 def heads_of(network: Program, packed: np.ndarray) -> list[Head]:
-    """Every head: square results of a softmax over keys, and of attention primitives."""
-    from dsl.networks import trace
+    """Every head: square results of a softmax over keys, and the weights inside attention."""
+    from dsl.networks import bindings, trace
 
     values = trace(network, packed)
     found: list[Head] = []
-    for statement in network.body:
-        assert isinstance(statement, Assign)
-        for name, value in zip(statement.names, statement.values, strict=True):
-            if not isinstance(value, Call):
-                continue
-            if value.primitive == "softmax":
-                weights = values[name]
-            else:
-                continue
-            square = weights.ndim >= 3 and weights.shape[-1] == weights.shape[-2]
-            if square and weights.shape[-1] > 1 and len(weights) == len(packed):
-                flat = weights.reshape(len(weights), -1, *weights.shape[-2:])
-                found += [
-                    Head(f"{name}, head {i}" if flat.shape[1] > 1 else name, flat[:, i])
-                    for i in range(flat.shape[1])
-                ]
+    for name, call in bindings(network):
+        weights = weights_of(name, call, values, dict(network.constants))
+        if weights is None or weights.ndim < 3 or len(weights) != len(packed):
+            continue
+        if weights.shape[-1] == weights.shape[-2] > 1:
+            flat = weights.reshape(len(weights), -1, *weights.shape[-2:])
+            found += [
+                Head(f"{name}, head {i}" if flat.shape[1] > 1 else name, flat[:, i])
+                for i in range(flat.shape[1])
+            ]
     return found
+
+
+def weights_of(
+    name: str, call: Call, values: Mapping[str, np.ndarray], constants: Mapping[str, Any]
+) -> np.ndarray | None:
+    """What a call weighs keys by; None where it does not."""
+    if call.primitive == "softmax":
+        return values[name]
+    if call.primitive != "attention":
+        return None
+    from dsl.primitives.tensor import TENSOR
+
+    query, key, _, *hidden = (
+        np.asarray(
+            values[arg.name]
+            if isinstance(arg, Variable)
+            else constants[arg.name]
+            if isinstance(arg, Constant)
+            else getattr(arg, "value", 0)
+        )
+        for arg in call.args
+    )
+    # Attention to the unit vectors gives the weights themselves.
+    unit = np.broadcast_to(
+        np.eye(key.shape[-2], dtype=query.dtype), (*key.shape[:-2], key.shape[-2], key.shape[-2])
+    )
+    return np.asarray(TENSOR["attention"].numpy(query, key, unit, *hidden, **dict(call.options)))
 
 
 def rules(weights: np.ndarray, tokens: np.ndarray | None) -> list[Rule]:
@@ -130,8 +149,9 @@ def _most_varied(heads: list[Head]) -> int:
 
 def _labels(batch: Mapping[str, np.ndarray], row: int, count: int) -> list[str]:
     for column in batch.values():
-        if column.ndim == 2 and column.shape[1] == count:
-            return [str(item) for item in column[row].tolist()]
+        if column.ndim == 2 and 0 <= count - column.shape[1] <= 1:
+            # One position more than items: a token that marks the start.
+            return ["^"] * (count - column.shape[1]) + [str(x) for x in column[row].tolist()]
     if len(batch) and all(column.ndim == 1 for column in batch.values()) and len(batch) <= count:
         items = [str(column[row].item()) for column in batch.values()]
         return items + [""] * (count - len(items))

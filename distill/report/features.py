@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from distill.report.account import Account, sample
+from dsl import types as t
+from dsl.domain import Shape
 from dsl.evaluate import run
 from dsl.primitives.base import Undefined
 from dsl.printer import expression
@@ -21,6 +23,7 @@ from synth.statistics import Basis, decodability, orthonormal
 
 FOUND = 0.8
 _ROWS = 768
+_LENGTH = 12
 _MOST_KINDS = 150
 _MOST_FEATURES = 24
 _WIDEST = 160
@@ -49,7 +52,17 @@ class Reading:
 
 
 def rows_of(account: Account) -> dict[str, np.ndarray]:
-    """Random inputs of the shape that is drawn most often."""
+    """Random inputs of one shape; sequences of a dozen items where they may have as many."""
+    lengths = []
+    for name, kind in account.target.domain.fields:
+        if isinstance(kind, t.Seq):
+            high = _LENGTH if kind.high is None else kind.high
+            lengths.append((name, min(high, max(kind.low, _LENGTH))))
+    if lengths:
+        rng = np.random.default_rng(11)
+        drawn = account.target.domain.sample_shape(Shape(tuple(lengths)), _ROWS, rng)
+        if drawn is not None:
+            return drawn
     return max(sample(account.target, _ROWS), key=lambda b: len(next(iter(b.values()))))
 
 
@@ -76,7 +89,12 @@ def _add(
         values = run(part, batch)
     except Undefined:
         return
-    if values.ndim != 1 or values.dtype == object:
+    if values.dtype == object or values.ndim == 0 or 0 in values.shape:
+        return
+    if values.ndim == 2:
+        # Of a sequence, the last item, as of the activations along one.
+        values, text = values[:, -1], f"{text}[-1]"
+    if values.ndim != 1:
         return
     kinds = len(np.unique(values))
     if kinds < 2 or any(np.array_equal(values, other.values) for other in found.values()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -56,43 +57,72 @@ def words_of(account: Account) -> dict[str, np.ndarray] | None:
     return domain.sample_shape(Shape(tuple(lengths)), _WORDS, np.random.default_rng(11))
 
 
-def hidden_states(account: Account) -> tuple[np.ndarray, list[dict[str, np.ndarray]]] | None:
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Every step of some words: what is read, the state before and after; and the prefixes that
+    end with these steps, one batch for each length, in the same order."""
+
+    symbols: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    prefixes: tuple[dict[str, np.ndarray], ...]
+
+
+def steps_of(account: Account) -> Steps | None:
+    """The steps of a recurrent network on random words; None for networks of other kinds."""
+    batch, recurrence = words_of(account), account.target.recurrence
+    if batch is None or recurrence is None:
+        return None
+    count = next(iter(batch.values())).shape[1]
+    packed = account.target.pack(batch)
+    if packed.ndim < 2 or packed.shape[1] != count:
+        return None
+    state = np.repeat(recurrence.start[None], len(packed), axis=0)
+    before, after = [], []
+    for i in range(count):
+        before.append(state)
+        _, state = recurrence.step(packed[:, i], state.astype(recurrence.start.dtype))
+        after.append(state)
+    return Steps(
+        np.concatenate([packed[:, i] for i in range(count)]),
+        np.concatenate(before),
+        np.concatenate(after),
+        prefixes_of(batch),
+    )
+
+
+def prefixes_of(batch: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], ...]:
+    count = next(iter(batch.values())).shape[1]
+    return tuple({n: column[:, : i + 1] for n, column in batch.items()} for i in range(count))
+
+
+def hidden_states(
+    account: Account,
+) -> tuple[np.ndarray, tuple[dict[str, np.ndarray], ...]] | None:
     """States (prefixes, width) after every prefix of some words, with the prefixes in the same
     order; None for networks without a hidden state."""
+    steps = steps_of(account)
+    if steps is not None:
+        return steps.after.reshape(len(steps.after), -1), steps.prefixes
     batch = words_of(account)
     if batch is None:
         return None
-    steps = next(iter(batch.values())).shape[1]
-    prefixes = [{n: column[:, : i + 1] for n, column in batch.items()} for i in range(steps)]
     packed = account.target.pack(batch)
-    recurrence = account.target.recurrence
-    if recurrence is not None:
-        if packed.ndim < 2 or packed.shape[1] != steps:
-            return None
-        state = np.repeat(recurrence.start[None], len(packed), axis=0)
-        rows = []
-        for i in range(steps):
-            _, state = recurrence.step(packed[:, i], state.astype(recurrence.start.dtype))
-            rows.append(state.reshape(len(state), -1))
-        return np.concatenate(rows), prefixes
     network = account.target.network(packed.shape[1:])
     if network is None:
         return None
-    from dsl.networks import trace
-    from dsl.program import Assign, Call
+    from dsl.networks import bindings, trace
 
-    recurrent = {
-        name
-        for statement in network.body
-        if isinstance(statement, Assign)
-        for name, value in zip(statement.names, statement.values)
-        if isinstance(value, Call) and value.primitive in _RECURRENT
-    }
-    traced = trace(network, packed)
-    found = [v for n, v in traced.items() if n in recurrent and v.ndim == 3 and v.shape[1] == steps]
+    prefixes = prefixes_of(batch)
+    recurrent = {name for name, call in bindings(network) if call.primitive in _RECURRENT}
+    found = [
+        value
+        for name, value in trace(network, packed).items()
+        if name in recurrent and value.ndim == 3 and value.shape[1] == len(prefixes)
+    ]
     if not found:
         return None
-    return np.concatenate([found[-1][:, i] for i in range(steps)]), prefixes
+    return np.concatenate([found[-1][:, i] for i in range(len(prefixes))]), prefixes
 
 
 def clusters(states: np.ndarray, kept: np.ndarray, names: tuple[str, ...]) -> d.Picture:

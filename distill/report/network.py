@@ -16,7 +16,22 @@ _SHAPE_ONLY = frozenset(
     ("reshape", "transpose", "expand", "cast", "slice", "gather_axis", "squeeze", "permute")
 )
 _FOLDED = frozenset(
-    ("relu", "leaky_relu", "tanh", "sigmoid", "gelu", "silu", "softplus", "erf", "clip", "neg")
+    (
+        "relu",
+        "leaky_relu",
+        "tanh",
+        "sigmoid",
+        "gelu",
+        "silu",
+        "softplus",
+        "erf",
+        "clip",
+        "neg",
+        "add",
+        "sub",
+        "mul",
+        "div",
+    )
 )
 _MOST = 70
 _BOX, _TALL, _GAP, _LEVEL = 138.0, 46.0, 14.0, 74.0
@@ -53,7 +68,7 @@ def nodes_of(network: Program, values: Mapping[str, np.ndarray]) -> dict[str, No
                 continue
             light = value.primitive in _SHAPE_ONLY
             alone = all(uses[source] == 1 for source in sources)
-            if len(homes) == 1 and (light or (alone and (value.primitive in _FOLDED))):
+            if len(homes) == 1 and (light or (alone and value.primitive in _FOLDED)):
                 node = nodes[homes[0]]
                 if not light:
                     node.operations.append(value.primitive)

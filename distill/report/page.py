@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from distill import emit
-from distill.report import attention, features, grids, hidden, network, source, spectra
+from distill.report import attention, features, grids, hidden, look, network, source, spectra
 from distill.report import drawing as d
 from distill.report.account import Account, Candidate, sample
 from distill.report.style import CSS
@@ -68,28 +69,23 @@ def _network(
     account: Account,
 ) -> tuple[d.Picture | None, dict[str, str], list[tuple[str, str, str, float]]]:
     """The graph, links from names to boxes, and where each part was found."""
-    batch = features.rows_of(account)
     try:
-        packed = account.target.pack(batch)
-        program = account.target.network(packed.shape[1:])
-        if program is None:
-            return None, {}, []
-        from dsl.networks import trace
-
-        values = {name: np.asarray(value) for name, value in trace(program, packed).items()}
+        seen = look.look_of(account)
     except _FAILURES:
         return None, {}, []
-    order = {name: i for i, name in enumerate(values)}
+    if seen is None:
+        return None, {}, []
+    order = {name: i for i, name in enumerate(seen.values)}
     kept = {
         name: value
-        for name, value in values.items()
-        if value.ndim >= 2 and value.dtype.kind == "f" and len(value) == len(packed)
+        for name, value in seen.values.items()
+        if value.ndim >= 2 and value.dtype.kind == "f" and len(value) == seen.rows
     }
-    found = features.readings(
-        features.features(account.program, batch), features.bases(kept), order=order
-    )
-    nodes = network.nodes_of(program, values)
-    picture, links = network.drawn(nodes, found, network.weights(program))
+    found = features.readings(seen.features, features.bases(kept), order=order)
+    nodes = network.nodes_of(seen.network, seen.values)
+    picture, links = network.drawn(nodes, found, network.weights(seen.network))
+    if seen.step:
+        picture = replace(picture, caption="One step of the network. " + picture.caption)
     return picture, links, network.reading_rows(nodes, found)
 
 
@@ -392,7 +388,8 @@ def _examples(account: Account) -> str:
     elif isinstance(evidence.get("closest_input"), Mapping) and evidence["closest_input"]:
         special.append(("closest decision", evidence["closest_input"]))
     batches = [(words, single(account.target.domain, dict(inputs))) for words, inputs in special]
-    drawn = sample(account.target, 40)
+    # Of sequences the shorter ones: they are examples to read.
+    drawn = sample(account.target, 40)[: 2 * _EXAMPLES]
     each = max(1, _EXAMPLES // len(drawn))
     step = max(1, len(drawn) // _EXAMPLES)
     batches += [("", {n: c[:each] for n, c in batch.items()}) for batch in drawn[::step]]
@@ -414,7 +411,7 @@ def _examples(account: Account) -> str:
             mark = words or ("" if same[row] else "differs")
             rows.append(
                 "<tr>"
-                + "".join(f"<td><code>{escape(d.clipped(c, 220))}</code></td>" for c in cells)
+                + "".join(f"<td><code>{escape(d.clipped(c, 140))}</code></td>" for c in cells)
                 + f"<td>{mark}</td></tr>"
             )
     if not rows:

@@ -17,7 +17,7 @@ from synth.problem import Problem
 
 _ROWS = 600
 _PROPOSER = "attention"
-_TOLERATED = 0.05
+_TOLERATED = 0.6
 
 
 def whole_lists(problem: Problem) -> Iterator[Hypothesis]:

@@ -45,6 +45,7 @@ _ENTRIES = 4000
 _REACH = 16
 _ROUNDS = 8
 _DEEP = 7
+_CLOSEST = "closest"
 _SMALL, _LARGE = 14, 26
 
 
@@ -91,6 +92,9 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
                 continue
             program = Program("program", inputs, (), setting.result(answer.expr), answer.constants)
             failed = disagreements(problem, program, 48)
+            if failed and answer.how == _CLOSEST:
+                yield Hypothesis(program, "attention", tried)
+                continue
             evidence = {"attention": {"found as": answer.how, "view": _spelled(setting)}}
             yield Hypothesis(program, "attention", tried, evidence)
             exact |= not failed
@@ -170,6 +174,7 @@ def search(problem: Problem, setting: Setting) -> Iterator[Answer]:
     first = _first(setting, places, known)
     rows = probes(goal, problem.rng())
     numbers = tuple(dict.fromkeys((0, 1, 2, 3, *literals(problem, goal.values)[:8])))
+    yield from _closest(first, goal)
     work = Work(problem, goal, places, rows, numbers)
     best = 10**6
     for stage in _stages(work, setting, first, known):
@@ -178,6 +183,18 @@ def search(problem: Problem, setting: Setting) -> Iterator[Answer]:
             yield replace(answer, tried=answer.tried + places.evaluated)
         if best <= _LARGE or problem.time_left <= 0:
             return
+
+
+def _closest(features: list[Feature], goal: Goal) -> Iterator[Answer]:
+    """The features that come closest to the answers, ever closer: not right, but on the front."""
+    best = float(np.bincount(goal.codes).max()) / len(goal.codes)
+    for x in sorted(features, key=lambda x: x.size):
+        if x.values.dtype.kind != goal.values.dtype.kind:
+            continue
+        share = float((x.values == goal.values).mean())
+        if best + 0.02 < share < 1:
+            best = share
+            yield Answer(x.expr, how=_CLOSEST)
 
 
 @dataclass(frozen=True)

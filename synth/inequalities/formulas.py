@@ -14,8 +14,8 @@ NODE_BITS = 6.0
 MISTAKE_BITS = 8.0
 _WEIGHTS = (1, 2, 3, 4, -1, -2, -3, -4)
 _MOST_WEIGHINGS = 5000
-_WIDTH = 120
-_LARGEST = 6
+_WIDTH = 80
+_LARGEST = 5
 
 
 @dataclass(frozen=True, slots=True)

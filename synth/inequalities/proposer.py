@@ -24,7 +24,7 @@ from synth.tables import literal
 
 _SHORTER = 0.85
 _HOPELESS = 0.97
-_SETS = 6
+_SETS = 5
 _PROPOSED = 4
 
 
@@ -39,19 +39,25 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
 
 
 def search(cells: Cells, deadline: float) -> tuple[list[Rule], int]:
-    """The shortest rules, and how many features were tried; none where nothing compresses."""
-    started = time.monotonic()
+    """The shortest rules, and how many features were tried; none where nothing compresses.
+
+    The search that holds no variable comes first: where its rule makes no mistake, it suffices.
+    """
     limit = baseline_bits(cells)
     library = library_of(cells)
-    sets, tried = _feature_sets(cells, library, limit, started + 0.6 * (deadline - started))
     rules: list[Rule] = []
-    for features in sets:
-        if time.monotonic() > deadline:
+    tried = 0
+    for held in (None, tuple(range(len(cells.axes)))):
+        left = deadline - time.monotonic()
+        sets, count = _feature_sets(cells, library, limit, held, deadline - 0.4 * left)
+        tried += count
+        for features in sets:
+            if time.monotonic() > deadline or any(rule.mistakes == 0 for rule in rules):
+                break
+            best = min((rule.bits for rule in rules), default=limit)
+            rules += refined(cells, library, features, 2, best, deadline)
+        if time.monotonic() > deadline or any(rule.mistakes == 0 for rule in rules):
             break
-        best = min((rule.bits for rule in rules), default=limit)
-        if any(rule.mistakes == 0 for rule in rules) and len(rules) > 3:
-            break
-        rules += refined(cells, library, features, 3, best, deadline)
     return _shortest(rules, _SHORTER * limit), tried
 
 
@@ -67,21 +73,27 @@ def _shortest(rules: list[Rule], limit: float) -> list[Rule]:
 
 
 def _feature_sets(
-    cells: Cells, library: Library, limit: float, deadline: float
+    cells: Cells,
+    library: Library,
+    limit: float,
+    held: tuple[int, ...] | None,
+    deadline: float,
 ) -> tuple[list[tuple[Feature, ...]], int]:
-    """The most promising sets of features, from the search without a held variable and from one
-    with each variable held."""
+    """The most promising sets of features, from the search without a held variable or from those
+    with each of some variables held."""
     ranked: list[tuple[float, tuple[Feature, ...]]] = []
-    states, tried = grown(cells, library, None, width=6, depth=5, deadline=deadline)
-    ranked += [(state.bits, state.features) for state in states if state.features]
-    for held in range(len(cells.axes)):
-        if time.monotonic() > deadline:
-            break
-        states, count = grown(cells, library, held, width=3, depth=4, deadline=deadline)
+    tried = 0
+    if held is None:
+        states, tried = grown(cells, library, None, width=5, depth=4, deadline=deadline)
+        ranked += [(state.bits, state.features) for state in states if state.features]
+    for axis in held or ():
+        now = time.monotonic()
+        share = now + (deadline - now) / (len(held or ()) - axis)
+        states, count = grown(cells, library, axis, width=3, depth=4, deadline=share)
         tried += count
         promising = [state for state in states if state.bits < limit]
         for state in promising[:_SETS]:
-            for features in explained(cells, library, state, held):
+            for features in explained(cells, library, state, axis):
                 ranked.append((_length(features, cells), features))
     ranked.sort(key=lambda item: item[0])
     chosen: list[tuple[Feature, ...]] = []

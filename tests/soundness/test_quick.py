@@ -145,8 +145,7 @@ def test_a_decision_that_depends_on_the_company_is_no_proof() -> None:
 
 def last_input_forgotten(*args: Any, **kwargs: Any) -> np.ndarray:
     same = ORIGINAL_AGREEING(*args, **kwargs)
-    if len(same) > 1:
-        same[-1] = True
+    same[-1] = True
     return same
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from dsl import networks
@@ -18,7 +20,7 @@ def layers(
     """A network of dense layers with float32 weights."""
     rng = np.random.default_rng(seed)
     body, constants, last = [], [], "x"
-    for number, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         weight = (rng.normal(size=(fan_out, fan_in)) * scale / np.sqrt(fan_in)).astype(np.float32)
         bias = (rng.normal(size=fan_out) * 0.3 * scale).astype(np.float32)
         constants += [(f"w{number}", weight), (f"b{number}", bias)]
@@ -73,3 +75,12 @@ def random_boxes(seed: int, count: int, inputs: int, width: float) -> tuple[np.n
     centre = rng.uniform(-1.5, 1.5, (count, inputs))
     half = width * rng.random((count, inputs)) / 2
     return centre - half, centre + half
+
+
+def linear_policy(*rows: tuple[float, ...]) -> Program:
+    """Scores that are linear in the inputs, one row of weights for each."""
+    weight = np.array(rows, np.float32)
+    call = Call("linear", (Variable("x"), Constant("w")))
+    return Program(
+        "policy", (("x", None),), (Assign(("y",), (call,)),), Variable("y"), (("w", weight),)
+    )

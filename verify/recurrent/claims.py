@@ -13,6 +13,7 @@ from dsl.decoding import packed
 from dsl.errors import DistillError
 from dsl.program import Call, Comprehension, Expr, Literal, Program, Variable, walk
 from dsl.rolling import Rolled, rolled
+from dsl.unrolling import unrolled
 from verify.recurrent.enclosures import Form, points
 from verify.recurrent.exploration import Network
 from verify.recurrent.machines import Alphabet, Machine, alphabet_of, machine_of
@@ -134,7 +135,7 @@ def _rolled(target: Target, alphabet: Alphabet) -> Rolled | None:
         if not shape or shape[0] != length:
             return None
         network = target.network(shape)
-        found = None if network is None else rolled(network, shape)
+        found = None if network is None else rolled_layers(network, shape)
         if found is None:
             return None
         if first is None:
@@ -142,6 +143,15 @@ def _rolled(target: Target, alphabet: Alphabet) -> Rolled | None:
         elif not same_step(first, found):
             return None
     return first
+
+
+def rolled_layers(network: Program, shape: tuple[int, ...]) -> Rolled | None:
+    """The step of a network that is a loop, or recurrent layers."""
+    found = rolled(network, shape)
+    if found is not None:
+        return found
+    written = unrolled(network, shape)
+    return None if written is None else rolled(written, shape)
 
 
 def same_step(a: Rolled, b: Rolled) -> bool:

@@ -157,7 +157,94 @@ def _gathered(args: list[Value], options: dict[str, Any]) -> Value:
     return e.points(rows, index.generators.shape[1])
 
 
+def _joined(*parts: Form) -> Form:
+    return e.concatenated(list(parts), 1)
+
+
+def _gates(x: Form, count: int) -> list[Form]:
+    size = x.centre.shape[1] // count
+    return [_part(x, i * size, (i + 1) * size) for i in range(count)]
+
+
+def _part(x: Form, start: int, stop: int) -> Form:
+    return e.mapped(x, lambda a: a[:, start:stop])
+
+
+def _sum(*parts: Value) -> Form:
+    total = parts[0]
+    for part in parts[1:]:
+        total = e.add(total, part)
+    return _form(total)
+
+
+def _single(args: list[Value], states: int) -> tuple[Form, list[Form], list[np.ndarray]]:
+    """The only item of a sequence, the states before it, and weights and biases."""
+    x = _form(args[0])
+    if x.centre.ndim != 3 or x.centre.shape[1] != 1:
+        raise Unbounded("a recurrent layer over several steps")
+    model = e.mapped(x, lambda a: a[:, 0])
+    before = [_state(model, state) for state in args[1 : 1 + states]]
+    weights = [weight for weight in args[1 + states :] if isinstance(weight, np.ndarray)]
+    if len(weights) != 4:
+        raise Unbounded("a recurrent layer with computed weights")
+    return model, before, weights
+
+
+def _state(model: Form, state: Value) -> Form:
+    if isinstance(state, Form):
+        return state
+    rows, count = model.generators.shape[:2]
+    return e.points(np.broadcast_to(state, (rows, state.shape[-1])), count)
+
+
+def _stepped(x: Form) -> Form:
+    return e.mapped(x, lambda a: a[:, None])
+
+
+def _elman(args: list[Value], options: dict[str, Any]) -> Value:
+    x, (state,), (w_input, w_state, b_input, b_state) = _single(args, 1)
+    total = _sum(e.linear(x, w_input, b_input), e.linear(state, w_state, b_state))
+    activation = str(options.get("activation", "tanh"))
+    if activation not in ("tanh", "relu"):
+        raise Unbounded(f"a recurrent layer with {activation}")
+    return _stepped(_form(_RULES[activation]([total], {})))
+
+
+def _gated(args: list[Value], options: dict[str, Any]) -> Value:
+    x, (state,), (w_input, w_state, b_input, b_state) = _single(args, 1)
+    if not options.get("linear_before_reset", True):
+        raise Unbounded("a gated unit that resets before the product")
+    driven = _gates(e.linear(x, w_input, b_input), 3)
+    held = _gates(e.linear(state, w_state, b_state), 3)
+    reset = e.sigmoid_form(_sum(driven[0], held[0]))
+    update = e.sigmoid_form(_sum(driven[1], held[1]))
+    new = e.tanh_form(_sum(driven[2], e.multiply(reset, held[2])))
+    # (1 - u) n + u h, written so that u occurs once; both runtimes' forms lie within its rounding.
+    change = e.multiply(update, _form(e.add(state, new, -1.0)))
+    result = e.rounded(e.rounded(_sum(new, change), 2.0), 2.0)
+    return _stepped(_hulled(result, new, state))
+
+
+def _hulled(x: Form, *ends: Form) -> Form:
+    """`x` with a note that it lies between the ends; they only widen its rounding."""
+    noise = sum(4 * e.UNIT * end.magnitude for end in ends)
+    return Form(x.centre, x.generators, x.radius + noise)
+
+
+def _remembering(args: list[Value], options: dict[str, Any]) -> Value:
+    x, (state, cell), (w_input, w_state, b_input, b_state) = _single(args, 2)
+    total = _sum(e.linear(x, w_input, b_input), e.linear(state, w_state, b_state))
+    i, f, g, o = _gates(total, 4)
+    kept = e.multiply(e.sigmoid_form(f), cell)
+    after = _sum(kept, e.multiply(e.sigmoid_form(i), e.tanh_form(g)))
+    shown = _form(e.multiply(e.sigmoid_form(o), e.tanh_form(after)))
+    return _stepped(_joined(shown, after))
+
+
 _RULES: dict[str, Rule] = {
+    "rnn": _elman,
+    "gru": _gated,
+    "lstm": _remembering,
     "linear": _linear,
     "matmul": _matmul,
     "add": lambda args, _: e.add(args[0], args[1]),

@@ -84,6 +84,10 @@ class Mod(_Arithmetic):
         low = np.where(b.low < 0, -whole, 0.0)
         same = (a.low >= 0) & (a.high < b.low)  # nothing is taken off
         shape = np.broadcast_shapes(a.shape, b.shape)
+        if a.is_point and b.is_point:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                exact = np.mod(a.low, b.low)
+            return hull(exact)
         high = np.where(b.high > 0, whole, 0.0)
         return Box(
             np.broadcast_to(np.where(same, a.low, low), shape),
@@ -117,8 +121,8 @@ class Pow(TensorPrimitive):
         through = (a.low < 0) & (a.high > 0)
         even = (exponent > 0) & (np.mod(exponent, 2) == 0)
         low = np.where(through & even, 0.0, found.low)
-        odd = (exponent > 0) & (np.mod(exponent, 2) == 1)
-        unknown = ((a.low < 0) & ~even & ~odd) | ((a.low <= 0) & (a.high >= 0) & (exponent < 0))
+        broken = np.mod(exponent, 1) != 0  # of negative numbers there is no such power
+        unknown = ((a.low < 0) & broken) | ((a.low <= 0) & (a.high >= 0) & (exponent < 0))
         return Box(np.where(unknown, -np.inf, low), np.where(unknown, np.inf, found.high))
 
 
@@ -468,7 +472,8 @@ class Where(TensorPrimitive):
 
     def bounds(self, *args: Box, **options: Any) -> Box:
         condition, a, b = args
-        never, always = condition.high == 0, condition.low != 0
+        truth = _certain(condition)
+        never, always = truth.high == 0, truth.low == 1
         low = np.where(never, b.low, np.where(always, a.low, np.minimum(a.low, b.low)))
         high = np.where(never, b.high, np.where(always, a.high, np.maximum(a.high, b.high)))
         return Box(low, high)

@@ -126,7 +126,8 @@ def windows(
     found = np.lib.stride_tricks.sliding_window_view(x, span, axes)
     places = tuple(slice(None, None, s) for s in stride)
     inside = tuple(slice(None, None, d) for d in dilation)
-    return np.asarray(found[(..., *places, *inside)])
+    chosen: Any = (..., *places, *inside)
+    return np.asarray(found[chosen])
 
 
 def padded(x: np.ndarray, padding: Sequence[Sequence[int]], value: float = 0.0) -> np.ndarray:

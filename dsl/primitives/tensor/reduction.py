@@ -353,7 +353,9 @@ class LayerNorm(TensorPrimitive):
         square = ELEMENTWISE["pow"].bounds(middle, Box(np.asarray(2.0), np.asarray(2.0)))
         mean_square = REDUCTION["mean"].bounds(square, axes=over, keepdims=True)
         least = np.maximum(mean_square.low, 0.0) + epsilon
-        root = ELEMENTWISE["sqrt"].bounds(Box(least * (1 - 1e-15), mean_square.high + 2 * epsilon))
+        root = ELEMENTWISE["sqrt"].bounds(
+            Box(least * (1 - 1e-15), (mean_square.high + epsilon) * (1 + 1e-15))
+        )
         found = ELEMENTWISE["div"].bounds(middle, root)
         limit = math.sqrt(count) * (1 + 1e-12)  # no entry is further from the mean than all are
         result = Box(np.maximum(found.low, -limit), np.minimum(found.high, limit))

@@ -1,0 +1,109 @@
+"""Proof for words of any length, or for all words up to a length, and the shortest word beyond.
+
+First regions of hidden space are looked for that the network's step never leaves; they prove the
+claim whatever the length.  Where there are none, words are followed as far as the enclosures carry.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from dsl.claim import Proved, Refuted, Target, Unknown, Verdict
+from dsl.primitives.base import Undefined
+from dsl.program import Program
+from dsl.types import Seq
+from verify.recurrent.claims import Comparison, comparison
+from verify.recurrent.enclosures import ROUNDING, Unbounded
+from verify.recurrent.induction import Setting, found, from_evidence, recheck
+from verify.sequences import furthest, refutation
+
+LONGEST = 1000
+"""Words are followed to this length where no regions are found."""
+_WORTH = 12
+
+
+def verify(
+    program: Program,
+    target: Target,
+    *,
+    deadline: float,
+    seed: int,
+    evidence: Mapping[str, Any],
+) -> Verdict | None:
+    """Proves or refutes a machine on words without an upper bound of their length; None for other
+    claims, and where less is proved than by running all short words."""
+    compared = comparison(program, target)
+    if compared is None or compared.longest is not None or compared.exceptions:
+        return None
+    setting = setting_of(compared, target)
+    now = time.monotonic()
+    reasons: list[str] = []
+    try:
+        if evidence.get("kind") == "invariant" and recheck(evidence, setting):
+            return _proved(target, dict(evidence))
+        regions = found(setting, seed=seed, deadline=now + 0.5 * (deadline - now), reasons=reasons)
+        if regions is not None:
+            table = regions.evidence()
+            if recheck(table, setting):
+                return _proved(target, table)
+        return _as_far_as_it_goes(program, target, compared, seed, deadline, reasons)
+    except Unbounded as reason:
+        return Unknown(f"no enclosures of {reason}")
+    except Undefined as undefined:
+        return Unknown(f"the program has no value on some words: {undefined.reason}")
+
+
+def setting_of(compared: Comparison, target: Target) -> Setting:
+    return Setting(
+        compared.machine,
+        compared.network,
+        compared.alphabet,
+        target.claim.decode,
+        compared.shortest if compared.at_end else 1,
+    )
+
+
+def _proved(target: Target, table: dict[str, Any]) -> Proved:
+    arithmetic = f"the network's step over words of any length, in {ROUNDING}"
+    regions = from_evidence(table)
+    table |= {"regions": len(regions.keys)}
+    return Proved("invariants", str(target.domain), arithmetic, table)
+
+
+def _as_far_as_it_goes(
+    program: Program,
+    target: Target,
+    compared: Comparison,
+    seed: int,
+    deadline: float,
+    reasons: list[str],
+) -> Verdict | None:
+    until = time.monotonic() + 0.8 * max(0.0, deadline - time.monotonic())
+    outcome = furthest(program, target, compared, seed, until, LONGEST)
+    evidence = {
+        "kind": "sequences",
+        "proven_to_length": outcome.exploration.proven,
+        "doubtful_words": outcome.checked,
+        "no_invariant": reasons[-3:],
+        "stopped": outcome.exploration.reason,
+    }
+    if outcome.wrong:
+        verdict = refutation(program, target, compared, outcome.wrong, evidence)
+        if isinstance(verdict, Refuted):
+            return verdict
+    if outcome.exploration.proven < _WORTH:
+        return None
+    arithmetic = f"{ROUNDING}; doubtful words as computed by the original runtime"
+    domain = up_to(target, outcome.exploration.proven)
+    return Proved("invariants", domain, arithmetic, evidence)
+
+
+def up_to(target: Target, length: int) -> str:
+    """The domain cut off at a length, as text."""
+    fields = []
+    for name, kind in target.domain.fields:
+        assert isinstance(kind, Seq)
+        fields.append(f"{name}: {Seq(kind.item, kind.low, max(length, kind.low))}")
+    return ", ".join(fields)

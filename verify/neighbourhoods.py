@@ -1,0 +1,157 @@
+"""Neighbourhoods of inputs on which a network's decision provably stays what it is.
+
+Each is an L-infinity ball cut off at the domain's bounds.  Linear bounds of the logits' differences
+(see verify.bounds) hold for every point of it, in exact arithmetic and for every runtime within the
+graph's noise.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from dsl import types as t
+from dsl.claim import Target
+from dsl.program import Assign, Call, Constant, Expr, Literal, Program, Variable
+from verify.bounds import entry_bounds, lower_values, ranges
+from verify.graph import Builder, Graph
+from verify.lowering import View, lowered
+from verify.pieces import Form, Rows, Untranslatable
+
+_UNITS = {"float32": 2.0**-24, "float64": 2.0**-53}
+_BATCH = 8
+_SLACK = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Margins:
+    """A network as a graph whose node `rows` has, for class k and rival j, z_k - z_j as entry
+    `k * classes + j`."""
+
+    graph: Graph
+    rows: int
+    classes: int
+
+
+def margins_of(target: Target) -> Margins:
+    """Raises Untranslatable where the network or its packing has no linear bounds."""
+    ((name, kind),) = target.domain.fields
+    decode = target.claim.decode
+    if not isinstance(kind, t.Tensor) or decode.rule != "argmax" or decode.labels is not None:
+        raise Untranslatable("only the argmax of one array has neighbourhoods here")
+    size = int(np.prod(kind.shape))
+    numbered = np.arange(size, dtype=np.float64).reshape(1, *kind.shape)
+    packed = target.pack({name: numbered})
+    if not np.array_equal(packed.ravel(), np.arange(size)):
+        raise Untranslatable("a packing that changes the order of entries")
+    network = target.network(packed.shape[1:])
+    if network is None or target.claim.dtype not in _UNITS:
+        raise Untranslatable("a network that no front end translates")
+    unit = _UNITS[target.claim.dtype]
+    builder = Builder()
+    source = builder.cast(builder.input(size), unit)
+    view = View(source, np.arange(size).reshape(packed.shape[1:]))
+    found = lowered(network, view, builder, unit)
+    places = found.places.ravel().tolist()
+    rows = Rows(builder)
+    forms = []
+    for k in places:
+        for j in places:
+            terms = ((((found.node, k)), Fraction(1)), ((found.node, j), Fraction(-1)))
+            kept = terms if k != j else ()
+            sizes = tuple((atom, abs(factor)) for atom, factor in kept)
+            forms.append(Form(Fraction(0 if k != j else 1), tuple(sorted(kept)), sizes))
+    node = rows.node(forms)
+    return Margins(builder.graph(), node, len(places))
+
+
+def steady(
+    margins: Margins,
+    low: np.ndarray,
+    high: np.ndarray,
+    labels: np.ndarray,
+    deadline: float,
+) -> np.ndarray:
+    """For boxes (B, d), whether the network provably gives each one's label everywhere on it;
+    False for boxes that time did not allow."""
+    result = np.zeros(len(low), bool)
+    for start in range(0, len(low), _BATCH):
+        if time.monotonic() > deadline:
+            break
+        part = slice(start, min(start + _BATCH, len(low)))
+        state = ranges(margins.graph, low[part], high[part])
+        boxes = np.arange(part.stop - part.start)
+        holds = np.ones(len(boxes), bool)
+        for rival in range(margins.classes):
+            entries = labels[part] * margins.classes + rival
+            other = np.flatnonzero(labels[part] != rival)
+            if not len(other):
+                continue
+            linear = entry_bounds(state, margins.rows, boxes[other], entries[other], 1.0)
+            least = lower_values(linear, low[part][other], high[part][other])
+            holds[other] &= least > 0
+        result[part] = holds
+    return result
+
+
+def linear_score(program: Program) -> np.ndarray | None:
+    """The weights of `score` in a program `score = dot(TEMPLATE, x) - c * sum(x)`; None for
+    programs of another form."""
+    match program.body, program.inputs:
+        case ((Assign(("score",), (expr,)),), ((name, _),)):
+            return _weights(expr, name, program)
+    return None
+
+
+def _weights(expr: Expr, name: str, program: Program) -> np.ndarray | None:
+    match expr:
+        case Call("dot", (Constant(table), Variable(x))) if x == name:
+            return np.asarray(program.constant(table), np.float64)
+        case Call("add" | "sub" as sign, (inner, Call("mul", (Literal(c), Call("sum", (v,)))))):
+            weights = _weights(inner, name, program)
+            if weights is None or v != Variable(name) or isinstance(c, (str, tuple)) or c is None:
+                return None
+            return weights + float(c) if sign == "add" else weights - float(c)
+    return None
+
+
+def settled(
+    program: Program, low: np.ndarray, high: np.ndarray, values: np.ndarray
+) -> np.ndarray | None:
+    """For boxes (B, d), whether the program provably gives each one's value everywhere on it; None
+    for programs that are not comparisons of one linear score."""
+    weights = linear_score(program)
+    if weights is None or weights.shape != low.shape[1:]:
+        return None
+    ends = np.maximum(weights, 0) * low + np.minimum(weights, 0) * high
+    least = ends.sum(1)
+    most = (np.maximum(weights, 0) * high + np.minimum(weights, 0) * low).sum(1)
+    slack = _SLACK * (1 + (np.abs(weights) * np.maximum(np.abs(low), np.abs(high))).sum(1))
+    least, most = least - slack, most + slack
+    bounds = _bounds(program.result)
+    if bounds is None:
+        return None
+    crossed = np.zeros(len(low), bool)
+    for bound in bounds:
+        crossed |= (least <= bound) & (bound <= most)
+    return ~crossed
+
+
+def _bounds(result: Expr) -> list[float] | None:
+    """The numbers with which a result compares the score; None where it does anything else."""
+    match result:
+        case Call("int" | "not", (inner,)):
+            return _bounds(inner)
+        case Call("ite", (test, Literal(), Literal())):
+            return _bounds(test)
+        case Call("and" | "or", args):
+            parts = [_bounds(arg) for arg in args]
+            return None if None in parts else [b for part in parts for b in part or ()]
+        case Call("lt" | "le" | "gt" | "ge", (Literal(bound), Variable("score"))):
+            return [float(bound)]  # type: ignore[arg-type]
+        case Call("lt" | "le" | "gt" | "ge", (Variable("score"), Literal(bound))):
+            return [float(bound)]  # type: ignore[arg-type]
+    return None

@@ -1,0 +1,369 @@
+"""Regions of hidden space that a network's step never leaves: proofs for words of any length.
+
+A region is a box in a basis of its own, one for each program state together with the last few
+symbols.  It is enough that `period` steps lead from regions into regions, with the right answers
+on the way: over several steps a network contracts that does not over one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from dsl.claim import Decode
+from verify.recurrent.enclosures import Form
+from verify.recurrent.exploration import Network, program_moves, slacks
+from verify.recurrent.machines import Alphabet, Machine, distinct_rows
+
+_ROWS = 1 << 13
+_MOST_ROWS = 60_000
+_KEYS = 3000
+_ROUNDS = 30
+_WORDS, _LENGTH = 400, 48
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """For each key (program state, then the last `memory` symbols, -1 where there were none) the
+    hidden states `centre + vectors @ z` with |z| <= radius."""
+
+    period: int
+    memory: int
+    keys: np.ndarray  # (K, s + memory)
+    centre: np.ndarray  # (K, h)
+    vectors: np.ndarray  # (K, h, h)
+    radius: np.ndarray  # (K, h)
+
+    def evidence(self) -> dict[str, Any]:
+        return {
+            "kind": "invariant",
+            "period": self.period,
+            "memory": self.memory,
+            "keys": self.keys.tolist(),
+            "centre": self.centre.tolist(),
+            "vectors": self.vectors.tolist(),
+            "radius": self.radius.tolist(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A machine beside a network; `asked` says from which length on answers are compared."""
+
+    machine: Machine
+    network: Network
+    alphabet: Alphabet
+    decode: Decode
+    shortest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """One pass over all regions and all words of the period: for each the key that it leads to,
+    how far it reaches in that key's coordinates (n, h), and the least slack of its answers."""
+
+    target: np.ndarray
+    unknown: np.ndarray  # keys that have no region, with an enclosure of what lies there
+    low: np.ndarray
+    high: np.ndarray
+    reach: np.ndarray
+    slack: float
+
+
+def from_evidence(evidence: Mapping[str, Any]) -> Regions:
+    """The regions of a certificate.  Raises KeyError or ValueError where it holds none."""
+    arrays = {
+        name: np.array(evidence[name], np.float64) for name in ("centre", "vectors", "radius")
+    }
+    keys = np.array(evidence["keys"], np.int64).reshape(len(arrays["centre"]), -1)
+    return Regions(int(evidence["period"]), int(evidence["memory"]), keys, **arrays)
+
+
+def recheck(evidence: Mapping[str, Any], setting: Setting) -> bool:
+    """Does the evidence prove the claim for words of any length?  One pass: the first state lies in
+    its region, every region is led into regions, and every answer on the way is right."""
+    try:
+        regions = from_evidence(evidence)
+    except (KeyError, ValueError, TypeError):
+        return False
+    width = len(setting.network.start)
+    count = len(regions.keys)
+    columns = len(setting.machine.state) + regions.memory
+    shapes = (
+        regions.keys.shape == (count, columns)
+        and regions.centre.shape == (count, width)
+        and regions.vectors.shape == (count, width, width)
+        and regions.radius.shape == (count, width)
+    )
+    if not shapes or regions.period < 1 or not count or (regions.radius < 0).any():
+        return False
+    if len(distinct_rows(regions.keys)[0]) != count or not _holds_start(regions, setting):
+        return False
+    passed = passes(regions, setting, np.inf)
+    return passed is not None and is_closed(regions, passed) and passed.slack > 0
+
+
+def is_closed(regions: Regions, passed: Passed) -> bool:
+    return not len(passed.unknown) and bool((passed.reach <= regions.radius[passed.target]).all())
+
+
+def first_key(machine: Machine, memory: int) -> np.ndarray:
+    return np.array([*machine.first, *([-1] * memory)], np.int64)
+
+
+def _holds_start(regions: Regions, setting: Setting) -> bool:
+    start = setting.network.start[None]
+    key = first_key(setting.machine, regions.memory)
+    at = np.flatnonzero((regions.keys == key).all(axis=1))
+    if not len(at):
+        return False
+    form = Form(
+        start, np.zeros((1, 1, start.shape[1])), np.full_like(start, setting.network.uncertainty)
+    )
+    return bool((_reach(regions, at[:1], form) <= regions.radius[at[:1]]).all())
+
+
+def _reach(regions: Regions, target: np.ndarray, hidden: Form) -> np.ndarray:
+    """The greatest |z| of enclosures (n, h) in the coordinates of their regions; infinite where
+    the basis has no inverse."""
+    vectors = regions.vectors[target]
+    with np.errstate(all="ignore"):
+        try:
+            inverse = np.linalg.inv(vectors)
+        except np.linalg.LinAlgError:
+            return np.full(hidden.centre.shape, np.inf)
+        width = vectors.shape[1]
+        size = np.abs(vectors) @ np.abs(inverse)
+        defect = np.abs(np.eye(width) - vectors @ inverse) + 4e-16 * (width + 2) * size
+        defect_norm = defect.sum(axis=2).max(axis=1)
+        bad = ~(defect_norm < 1e-6)
+        offset = hidden.centre - regions.centre[target]
+        middle = np.einsum("nij,nj->ni", inverse, offset)
+        turned = np.einsum("nij,ngj->ngi", inverse, hidden.generators)
+        rest = np.einsum("nij,nj->ni", np.abs(inverse), hidden.radius)
+        whole = np.abs(offset) + hidden.spread + 1e-15 * np.abs(regions.centre[target])
+        noise = 1e-14 * (width + 2) * np.einsum("nij,nj->ni", np.abs(inverse), whole)
+        norm = np.abs(inverse).sum(axis=2).max(axis=1)
+        error = norm * defect_norm / (1 - defect_norm) * 1.01
+        noise += (error * whole.max(axis=1))[:, None]
+        reach = (np.abs(middle) + np.abs(turned).sum(axis=1) + rest) * (1 + 1e-9) + noise
+    reach = np.where(np.isfinite(reach), reach, np.inf)
+    reach[bad] = np.inf
+    return np.asarray(reach)
+
+
+def _forms(regions: Regions, rows: np.ndarray) -> Form:
+    centre = regions.centre[rows]
+    generators = np.swapaxes(regions.vectors[rows] * regions.radius[rows][:, None, :], 1, 2)
+    size = np.abs(centre) + np.abs(generators).sum(axis=1)
+    return Form(centre, generators, 1e-14 * size)
+
+
+def promoted(form: Form) -> Form:
+    """The form with its radius as generators of their own, so that the next steps keep track."""
+    rows, _, width = form.generators.shape
+    fresh = np.zeros((rows, width, width))
+    fresh[:, np.arange(width), np.arange(width)] = form.radius
+    return Form(
+        form.centre, np.concatenate([form.generators, fresh], axis=1), np.zeros_like(form.radius)
+    )
+
+
+def passes(regions: Regions, setting: Setting, deadline: float) -> Passed | None:
+    """Carries every region through every word of the period; None at the deadline."""
+    size, period = len(setting.alphabet), regions.period
+    words = np.array(list(itertools.product(range(size), repeat=period)), np.int64)
+    count = len(regions.keys)
+    rows = max(1, _ROWS // len(words))
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    lost: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    slack = np.inf
+    for begin in range(0, count, rows):
+        if time.monotonic() > deadline:
+            return None
+        chosen = np.repeat(np.arange(begin, min(begin + rows, count)), len(words))
+        symbols = np.tile(words, (len(chosen) // len(words), 1))
+        key, form, least = _carried(regions, setting, chosen, symbols)
+        slack = min(slack, least)
+        at = _places(regions.keys, key)
+        known = at >= 0
+        if known.any():
+            part = _selected(form, known)
+            parts.append((at[known], _reach(regions, at[known], part), chosen[known]))
+        if not known.all():
+            part = _selected(form, ~known)
+            lost.append((key[~known], part.low, part.high))
+    width = regions.centre.shape[1]
+    empty = (np.zeros((0, regions.keys.shape[1]), np.int64), np.zeros((0, width)))
+    target = np.concatenate([p[0] for p in parts]) if parts else np.zeros(0, np.int64)
+    reach = np.concatenate([p[1] for p in parts]) if parts else empty[1]
+    unknown = np.concatenate([p[0] for p in lost]) if lost else empty[0]
+    low = np.concatenate([p[1] for p in lost]) if lost else empty[1]
+    high = np.concatenate([p[2] for p in lost]) if lost else empty[1]
+    return Passed(target, unknown, low, high, reach, slack)
+
+
+def _carried(
+    regions: Regions, setting: Setting, chosen: np.ndarray, symbols: np.ndarray
+) -> tuple[np.ndarray, Form, float]:
+    """Keys and forms after the symbols (n, period), and the least slack on the way."""
+    own = len(setting.machine.state)
+    key, form, slack = regions.keys[chosen], _forms(regions, chosen), np.inf
+    begun = (key[:, own:] < 0).all(axis=1) if regions.memory else np.zeros(len(key), bool)
+    for t in range(symbols.shape[1]):
+        symbol = symbols[:, t]
+        after, answers, kind_of = program_moves(setting.machine, setting.alphabet, key[:, :own])
+        place = kind_of * len(setting.alphabet) + symbol
+        raw, form = setting.network.step(symbol, form)
+        found = slacks(setting.decode, answers[place], raw)
+        # Words shorter than the domain's can only be told by a memory without symbols.
+        early = begun & (t + 1 < setting.shortest)
+        slack = min(slack, float(np.where(early, np.inf, found).min(initial=np.inf)))
+        suffix = np.concatenate([key[:, own:], symbol[:, None]], axis=1)[:, 1:]
+        suffix = suffix if regions.memory else key[:, own:]
+        key = np.concatenate([after[place], suffix], axis=1)
+        form = promoted(form)
+    return key, form, slack
+
+
+def _selected(form: Form, rows: np.ndarray) -> Form:
+    return Form(form.centre[rows], form.generators[rows], form.radius[rows])
+
+
+def _places(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Where each row of `wanted` stands in `keys`; -1 where it does not."""
+    both = np.concatenate([keys, wanted])
+    first, kind = distinct_rows(both)
+    place = np.where(first < len(keys), first, -1)
+    return np.asarray(place[kind[len(keys) :]])
+
+
+def found(
+    setting: Setting, *, seed: int, deadline: float, reasons: list[str] | None = None
+) -> Regions | None:
+    """Regions that prove the claim for words of any length; None where none were found."""
+    for period, memory in _schedule(setting):
+        if time.monotonic() > deadline:
+            break
+        begun = _sampled(setting, period, memory, seed)
+        if begun is None:
+            continue
+        closed, reason = _closed(begun, setting, deadline)
+        if reasons is not None:
+            reasons.append(f"period {period}, memory {memory}: {reason}")
+        if closed is not None:
+            return closed
+    return None
+
+
+def _schedule(setting: Setting) -> Iterator[tuple[int, int]]:
+    """Periods and memories, the cheapest first."""
+    size = len(setting.alphabet)
+    pairs = [(p, m) for p in (1, 2, 3, 4, 6, 8) for m in (0, 1, 2, 3, 4, 6)]
+    cost = {pair: size ** (pair[0] + pair[1]) * pair[0] for pair in pairs}
+    limit = _MOST_ROWS
+    yield from sorted((p for p in pairs if cost[p] <= limit), key=lambda p: (cost[p], p))
+
+
+def _sampled(setting: Setting, period: int, memory: int, seed: int) -> Regions | None:
+    """Regions around what random words lead to, a little wider."""
+    keys, hidden = _visited(setting, period, memory, seed)
+    first, kind = distinct_rows(keys)
+    if len(first) > _KEYS or len(first) * len(setting.alphabet) ** period > 4 * _MOST_ROWS:
+        return None
+    width = hidden.shape[1]
+    centre = np.zeros((len(first), width))
+    vectors = np.repeat(np.eye(width)[None], len(first), axis=0)
+    radius = np.zeros((len(first), width))
+    order = np.argsort(kind, kind="stable")
+    bounds = np.searchsorted(kind[order], np.arange(len(first) + 1))
+    for i in range(len(first)):
+        cloud = hidden[order[bounds[i] : bounds[i + 1]]]
+        middle = (cloud.min(axis=0) + cloud.max(axis=0)) / 2
+        if len(cloud) > 2 * width:
+            rest = cloud - cloud.mean(axis=0)
+            scale = float(np.abs(rest).max(initial=0.0))
+            if scale > 1e-6:
+                _, axes = np.linalg.eigh((rest / scale).T @ (rest / scale))
+                vectors[i] = axes
+        turned = (cloud - middle) @ vectors[i]
+        shift = (turned.min(axis=0) + turned.max(axis=0)) / 2
+        centre[i] = middle + vectors[i] @ shift
+        spread = (turned.max(axis=0) - turned.min(axis=0)) / 2
+        radius[i] = 1.1 * spread + 1e-6 + 0.02 * float(spread.max(initial=0.0))
+    return Regions(period, memory, keys[first], centre, vectors, radius)
+
+
+def _visited(
+    setting: Setting, period: int, memory: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keys and hidden states at multiples of the period, the start included."""
+    rng = np.random.default_rng(seed)
+    machine, network, alphabet = setting.machine, setting.network, setting.alphabet
+    size = len(alphabet)
+    symbols = rng.integers(0, size, (_WORDS, _LENGTH))
+    runs = rng.random(_WORDS) < 0.3
+    symbols[runs] = symbols[runs][:, :1]
+    key = np.repeat(first_key(machine, memory)[None], _WORDS, axis=0)
+    hidden = np.repeat(network.start[None], _WORDS, axis=0)
+    own = len(machine.state)
+    keys, clouds = [key], [hidden]
+    for t in range(_LENGTH):
+        symbol = symbols[:, t]
+        after, _, kind_of = program_moves(machine, alphabet, key[:, :own])
+        state = after[kind_of * size + symbol]
+        suffix = np.concatenate([key[:, own:], symbol[:, None]], axis=1)[:, 1:]
+        key = np.concatenate([state, suffix if memory else key[:, own:]], axis=1)
+        nothing = np.zeros((_WORDS, 1, hidden.shape[1]))
+        _, form = network.step(symbol, Form(hidden, nothing, np.zeros_like(hidden)))
+        hidden = form.centre
+        if (t + 1) % period == 0:
+            keys.append(key)
+            clouds.append(hidden)
+    return np.concatenate(keys), np.concatenate(clouds)
+
+
+def _closed(regions: Regions, setting: Setting, deadline: float) -> tuple[Regions | None, str]:
+    """The regions grown until they are closed, and what stopped that."""
+    for _ in range(_ROUNDS):
+        passed = passes(regions, setting, deadline)
+        if passed is None:
+            return None, "time is up"
+        if not passed.slack > 0:
+            return None, "an answer is not certain on a region"
+        if is_closed(regions, passed):
+            return (regions, "closed") if _holds_start(regions, setting) else (None, "start")
+        if not np.isfinite(passed.reach).all():
+            return None, "a region grows without end"
+        radius = regions.radius.copy()
+        np.maximum.at(radius, passed.target, passed.reach)
+        grown = np.where(radius > regions.radius, 1.1 * radius + 1e-7, radius)
+        regions = replace(regions, radius=grown)
+        if len(passed.unknown):
+            regions = _joined(regions, passed)
+            if len(regions.keys) > _KEYS:
+                return None, "too many regions"
+    return None, "the regions keep growing"
+
+
+def _joined(regions: Regions, passed: Passed) -> Regions:
+    """The regions with boxes for keys that had none."""
+    first, kind = distinct_rows(passed.unknown)
+    count, width = len(first), passed.low.shape[1]
+    low, high = np.full((count, width), np.inf), np.full((count, width), -np.inf)
+    np.minimum.at(low, kind, passed.low)
+    np.maximum.at(high, kind, passed.high)
+    centre = (low + high) / 2
+    return Regions(
+        regions.period,
+        regions.memory,
+        np.concatenate([regions.keys, passed.unknown[first]]),
+        np.concatenate([regions.centre, centre]),
+        np.concatenate([regions.vectors, np.repeat(np.eye(width)[None], count, axis=0)]),
+        np.concatenate([regions.radius, 1.1 * (high - centre) + 1e-6]),
+    )
