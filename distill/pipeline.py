@@ -44,7 +44,7 @@ _SHORT = 15
 _ROUNDS = 8
 _EXCEPTIONS = 40
 _RESERVED = 0.3
-_VALUES = 64
+_VALUES = 400
 """Halving the error of real values is worth this many bits."""
 _LAWS = 4
 _ROWS = 2000
