@@ -20,6 +20,7 @@ PROPOSERS: tuple[tuple[str, str], ...] = (
     ("affine", "synth.reals.affine"),
     ("decisions", "synth.reals.decisions"),
     ("lattices", "synth.reals.lattices"),
+    ("hinges", "synth.reals.hinges"),
     ("formulas", "synth.reals.formulas"),
     ("table", "synth.finite_tables"),
 )

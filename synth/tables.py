@@ -71,7 +71,7 @@ def propose_table(problem: Problem) -> Iterator[Hypothesis]:
         low = kind.low  # type: ignore[union-attr]
         index: Expr = Variable(name)
         if low:
-            index = Call("sub", (index, Literal(low)))
+            index = Call("sub" if low > 0 else "add", (index, Literal(abs(low))))
         result = Call("index", (result, index))
     inputs = tuple((name, None) for name in domain.names)
     program = Program("program", inputs, (), result, (("TABLE", table),))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dsl.claim import Hypothesis
-from dsl.program import Call, Expr, Literal, Program, walk
+from dsl.program import Call, Expr, Literal, Program, Variable, walk
 from synth.problem import Problem
 from synth.reals.bank import Formulas, enumerated
 from synth.reals.fitting import Fit, cleaned, roughly
@@ -23,6 +23,7 @@ _PARTNERS = 300
 _BEST = 30
 _CLEANED = 24
 _LARGER = 2
+_RATES = (("sin", (1.5, 3.0, 5.0, 8.0)), ("tanh", (1.0, 4.0)), ("exp", (1.0, -1.0)))
 _MOST_INPUTS = 6
 
 
@@ -63,7 +64,7 @@ def _fits(
     few = {name: column[:_ROWS] for name, column in columns.items()}
     more = {name: column[:_FITTED] for name, column in columns.items()}
     rough: list[tuple[int, float, Expr]] = [(1, 0.0, Literal(1))]
-    for expr in _candidates(bank, wanted[:_ROWS]):
+    for expr in (*_units(few), *_candidates(bank, wanted[:_ROWS])):
         error = roughly(expr, few, wanted[:_ROWS])
         rough.append((sum(1 for _ in walk(expr)), error, expr))
         if time.monotonic() > deadline:
@@ -84,6 +85,17 @@ def _fits(
             yield fit
         if time.monotonic() > deadline:
             return
+
+
+def _units(columns: dict[str, np.ndarray]) -> Iterator[Expr]:
+    """Waves, growth and saturation in one input, at several rates: first guesses that the fit
+    then moves, as enumeration knows no such constants."""
+    for name, column in columns.items():
+        half = float(np.ptp(column)) / 2
+        for primitive, rates in _RATES:
+            for rate in rates:
+                scaled = Call("mul", (Literal(rate / half), Variable(name)))
+                yield Call(primitive, (scaled,))
 
 
 def _candidates(bank: Formulas, wanted: np.ndarray) -> Iterator[Expr]:
