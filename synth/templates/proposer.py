@@ -18,7 +18,9 @@ from synth.templates.samples import Samples, samples_of
 
 _LEVELS = (1, 3, 5, 9)
 _GREYS = 255
-_WORTH = 0.01
+_WORTH = 0.02
+_DEVIATIONS = 3.5
+_HELD_OUT = 5
 _NAMED = 2
 
 
@@ -30,9 +32,11 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
         return
     rng = problem.rng()
     directions, shares = principal_gradients(problem.target, samples.name, samples.vectors, rng)
-    weights, interval = fitted(samples.vectors, samples.labels, directions[0])
-    commoner = max(float(samples.labels.mean()), 1 - float(samples.labels.mean()))
-    if interval.agreement < commoner + _WORTH:
+    held = np.arange(len(samples.vectors)) % _HELD_OUT == 0
+    weights, interval = fitted(samples.vectors[~held], samples.labels[~held], directions[0])
+    if not _tells(
+        interval, samples.vectors[held] @ weights.astype(np.float32), samples.labels[held]
+    ):
         return
     evidence = {
         "kind": "template",
@@ -50,6 +54,13 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
         program = _named_program(problem, samples, named)
         label = {"template": named.name, "offset": round(named.offset, 4)}
         yield Hypothesis(program, "templates", len(samples.vectors), {**evidence, **label})
+
+
+def _tells(interval: Interval, scores: np.ndarray, labels: np.ndarray) -> bool:
+    """Does the interval tell held-out labels clearly better than the commoner label does?"""
+    agreement = float((interval.label(scores) == labels).mean())
+    commoner = max(float(labels.mean()), 1 - float(labels.mean()))
+    return agreement > commoner + max(_WORTH, _DEVIATIONS * 0.5 / math.sqrt(len(labels)))
 
 
 def _quantised(samples: Samples, weights: np.ndarray, level: int) -> np.ndarray:
