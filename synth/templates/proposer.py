@@ -16,7 +16,7 @@ from synth.templates.directions import Interval, best_interval, fitted, principa
 from synth.templates.exemplars import Named, named_templates
 from synth.templates.samples import Samples, samples_of
 
-_LEVELS = (1, 3, 5, 9)
+_FINEST, _COARSER = 9, (5, 3, 1)
 _GREYS = 255
 _WORTH = 0.02
 _DEVIATIONS = 3.5
@@ -45,15 +45,21 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
             part: int((samples.part == i).sum()) for i, part in enumerate(samples.parts)
         },
     }
-    for level in _LEVELS:
+
+    def learned(level: int) -> Hypothesis:
         whole = _quantised(samples, weights, level)
         found = best_interval(samples.vectors @ whole.astype(np.float32), samples.labels)
         program = _program(problem, samples, whole, 0, "TEMPLATE", found)
-        yield Hypothesis(program, "templates", 1, {**evidence, "template": f"-{level}..{level}"})
+        return Hypothesis(program, "templates", 1, {**evidence, "template": f"-{level}..{level}"})
+
+    # The best first: time may be short.
+    yield learned(_FINEST)
     for named in named_templates(samples, weights, rng, _NAMED):
         program = _named_program(problem, samples, named)
         label = {"template": named.name, "offset": round(named.offset, 4)}
         yield Hypothesis(program, "templates", len(samples.vectors), {**evidence, **label})
+    for level in _COARSER:
+        yield learned(level)
 
 
 def _tells(interval: Interval, scores: np.ndarray, labels: np.ndarray) -> bool:
