@@ -499,7 +499,8 @@ def rounded_up(value: float) -> float:
 
 def _except(search: Search) -> None:
     """Proves and enters the shortest law with its exceptions, where nothing that is proved is
-    shorter and the law takes clearly fewer bits than the bare values."""
+    shorter and the law takes clearly fewer bits than the bare values.  The search goes on: one
+    without exceptions may still be found."""
     if not search.complete:
         return
     proved = [e.bits for e in search.entries if isinstance(e.verdict, Proved)]
@@ -517,7 +518,6 @@ def _except(search: Search) -> None:
         if isinstance(verdict, Proved):
             entry = Entry(hypothesis, size(program), 0.0, joined.bits, verdict)
             search.entries.append(entry)
-            search.proved, search.proved_at = entry, time.monotonic()
             search.exceptions = replace(joined, program=program)
             search.report("exceptions", {"law": law, "count": len(joined.table)})
 

@@ -16,8 +16,8 @@ import numpy as np
 from dsl import types as t
 from dsl.claim import Target
 from dsl.program import Assign, Call, Constant, Expr, Literal, Program, Variable
-from verify.bounds import entry_bounds, lower_values, ranges
-from verify.graph import Builder, Graph
+from verify.bounds import Ranges, entry_bounds, lower_values, ranges
+from verify.graph import Affine, Builder, Graph, Input, Node
 from verify.lowering import View, lowered
 from verify.pieces import Form, Rows, Untranslatable
 
@@ -82,7 +82,7 @@ def steady(
         if time.monotonic() > deadline:
             break
         part = slice(start, min(start + _BATCH, len(low)))
-        state = ranges(margins.graph, low[part], high[part])
+        state = tightened(margins, low[part], high[part])
         boxes = np.arange(part.stop - part.start)
         holds = np.ones(len(boxes), bool)
         for rival in range(margins.classes):
@@ -95,6 +95,51 @@ def steady(
             holds[other] &= least > 0
         result[part] = holds
     return result
+
+
+def tightened(margins: Margins, low: np.ndarray, high: np.ndarray) -> Ranges:
+    """Bounds of all nodes: intervals, and backward substitution for those entries under a ReLU that
+    intervals leave undecided where a node mixes more than two entries.  The differences of pools
+    mix two: they are many, and intervals serve them well on small boxes."""
+    known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    state = ranges(margins.graph, low, high, refine=False)
+    for number, node in enumerate(margins.graph.nodes):
+        if not margins.graph.tight[number] or not _mixes(margins.graph, node):
+            continue
+        bottom, top = state.low[number].copy(), state.high[number].copy()
+        box, entry = np.nonzero((bottom < 0) & (top > 0))
+        if not len(box):
+            continue
+        for sign, bound, choose in ((1.0, bottom, np.fmax), (-1.0, top, np.fmin)):
+            linear = entry_bounds(state, number, box, entry, sign)
+            found = sign * lower_values(linear, low[box], high[box])
+            bound[box, entry] = choose(bound[box, entry], found)
+        known[number] = np.fmin(bottom, top), np.fmax(bottom, top)
+        state = ranges(margins.graph, low, high, known, refine=False)
+    return state
+
+
+def _mixes(graph: Graph, node: Node) -> bool:
+    """Does an entry depend on more than two of a source that is not the (rounded) input itself,
+    for which intervals are exact?"""
+    match node:
+        case Affine(terms=terms):
+            return any(
+                matrix is not None
+                and matrix.terms > 2
+                and not _is_input(graph.nodes[source], graph)
+                for source, matrix in terms
+            )
+    return False
+
+
+def _is_input(node: Node, graph: Graph) -> bool:
+    match node:
+        case Input():
+            return True
+        case Affine(terms=((source, None),)):
+            return isinstance(graph.nodes[source], Input)
+    return False
 
 
 def linear_score(program: Program) -> np.ndarray | None:

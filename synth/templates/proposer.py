@@ -16,9 +16,11 @@ from synth.templates.directions import Interval, best_interval, fitted, principa
 from synth.templates.exemplars import Named, named_templates
 from synth.templates.samples import Samples, samples_of
 
-_LEVELS = (1, 3, 5, 9)
+_FINEST, _COARSER = 9, (5, 3, 1)
 _GREYS = 255
-_WORTH = 0.01
+_WORTH = 0.02
+_DEVIATIONS = 3.5
+_HELD_OUT = 5
 _NAMED = 2
 
 
@@ -30,9 +32,11 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
         return
     rng = problem.rng()
     directions, shares = principal_gradients(problem.target, samples.name, samples.vectors, rng)
-    weights, interval = fitted(samples.vectors, samples.labels, directions[0])
-    commoner = max(float(samples.labels.mean()), 1 - float(samples.labels.mean()))
-    if interval.agreement < commoner + _WORTH:
+    held = np.arange(len(samples.vectors)) % _HELD_OUT == 0
+    weights, interval = fitted(samples.vectors[~held], samples.labels[~held], directions[0])
+    if not _tells(
+        interval, samples.vectors[held] @ weights.astype(np.float32), samples.labels[held]
+    ):
         return
     evidence = {
         "kind": "template",
@@ -41,15 +45,28 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
             part: int((samples.part == i).sum()) for i, part in enumerate(samples.parts)
         },
     }
-    for level in _LEVELS:
+
+    def learned(level: int) -> Hypothesis:
         whole = _quantised(samples, weights, level)
         found = best_interval(samples.vectors @ whole.astype(np.float32), samples.labels)
         program = _program(problem, samples, whole, 0, "TEMPLATE", found)
-        yield Hypothesis(program, "templates", 1, {**evidence, "template": f"-{level}..{level}"})
+        return Hypothesis(program, "templates", 1, {**evidence, "template": f"-{level}..{level}"})
+
+    # The best first: time may be short.
+    yield learned(_FINEST)
     for named in named_templates(samples, weights, rng, _NAMED):
         program = _named_program(problem, samples, named)
         label = {"template": named.name, "offset": round(named.offset, 4)}
         yield Hypothesis(program, "templates", len(samples.vectors), {**evidence, **label})
+    for level in _COARSER:
+        yield learned(level)
+
+
+def _tells(interval: Interval, scores: np.ndarray, labels: np.ndarray) -> bool:
+    """Does the interval tell held-out labels clearly better than the commoner label does?"""
+    agreement = float((interval.label(scores) == labels).mean())
+    commoner = max(float(labels.mean()), 1 - float(labels.mean()))
+    return agreement > commoner + max(_WORTH, _DEVIATIONS * 0.5 / math.sqrt(len(labels)))
 
 
 def _quantised(samples: Samples, weights: np.ndarray, level: int) -> np.ndarray:
