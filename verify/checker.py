@@ -610,6 +610,8 @@ def _compared(
             columns = [batch[name].tolist() for name in function.parameters]
             rows = zip(*columns, strict=True) if columns else ((),) * count
             for row, values in enumerate(rows):
+                if time.monotonic() > deadline:
+                    return Outcome("undecided", f"time is up after {inputs + row} inputs", inputs)
                 ours = _value(function, values)
                 if not _same(ours, theirs[row], target.claim.decode.tolerance):
                     wrong += 1
