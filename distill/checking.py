@@ -95,8 +95,8 @@ def _established(
 def _without_framework(
     task: Task, text: str, recorded: Mapping[str, Any], deadline: float
 ) -> Proved | None:
-    """What NumPy and the small checker establish of an exported network, decisions far from any tie; None where
-    the original runtime must be asked, as for every counterexample."""
+    """What NumPy and the small checker establish of an exported network whose decisions are far
+    from any tie; None where the original runtime must be asked, as for every counterexample."""
     refuse_unreadable(task.model)
     found = light.target(task, recorded)
     if found is None:
