@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -91,22 +91,22 @@ def _established(
         evidence, method = recorded.get("evidence", {}), str(recorded.get("method", ""))
         return verdict_of(program, target, method, deadline, evidence)
 
-    verdict = _without_framework(task, recorded, verdict_on) or verdict_on(target_of(task))
+    verdict = _without_framework(task, text, recorded, deadline) or verdict_on(target_of(task))
     state, error = _judged(certificate, verdict, changed)
     return Finding(certificate.path, state, verdict, error, time.monotonic() - started)
 
 
 def _without_framework(
-    task: Task, recorded: Mapping[str, Any], verdict_on: Callable[[Target], Verdict]
+    task: Task, text: str, recorded: Mapping[str, Any], deadline: float
 ) -> Proved | None:
-    """What NumPy alone establishes of an exported network, decisions far from any tie; None where
-    the original runtime must be asked, as for every counterexample."""
+    """What NumPy and the small checker establish of an exported network whose decisions are far
+    from any tie; None where the original runtime must be asked, as for every counterexample."""
     refuse_unreadable(task.model)
     found = light.target(task, recorded)
     if found is None:
         return None
     target, least = found
-    verdict = verdict_on(target)
+    verdict = rechecked(text, target, recorded, deadline)
     if isinstance(verdict, Proved) and verdict.evidence.get("smallest_margin", 0.0) > least:
         return verdict
     return None

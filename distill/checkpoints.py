@@ -6,7 +6,6 @@ Nothing is unpickled here: the names that a pickle would call are read off its o
 from __future__ import annotations
 
 import pickletools
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,41 +15,20 @@ from dsl.errors import DistillError
 
 _HARMLESS = ("torch", "collections", "numpy", "_codecs", "__builtin__ set", "builtins set")
 _PROBES = 16
-_SAVE = "save the network with torch.export.save(torch.export.export(module, example), path)"
 
 
 def refuse_unreadable(path: Path) -> None:
-    """Raises D015 or D016 for a file that calls itself an exported program and is a pickle, or
-    weights alone.  Files of weights are left to their reader, which takes them without running
-    anything (distill.frontends.weights)."""
+    """Raises D015 for a pickle that passes for an exported program.  Files of weights are left to
+    their reader, which takes them without running anything (distill.frontends.weights)."""
     if path.suffix not in (".pt2", ".pkl", ".pickle"):
         return
     try:
         with path.open("rb") as file:
             start = file.read(2)
-        archive = zipfile.is_zipfile(path)
     except OSError:
         return
-    if not archive and start[:1] == b"\x80":
+    if start[:1] == b"\x80":
         raise _pickle(path, path.read_bytes())
-    if not archive:
-        return
-    with zipfile.ZipFile(path) as content:
-        names = content.namelist()
-        pickled = [name for name in names if name.endswith("data.pkl")]
-        whole = any("constants.pkl" in name or "/code/" in name for name in names)
-        if not pickled or whole or any("models/" in name for name in names):
-            return
-        body = content.read(pickled[0])
-    if called_names(body, foreign=True):
-        raise _pickle(path, body)
-    raise DistillError(
-        "D016",
-        f"{path.name} holds weights, but not the network that they belong to",
-        place=str(path),
-        remedy=_SAVE,
-        exit_code=4,
-    )
 
 
 def called_names(body: bytes, *, foreign: bool = False) -> list[str]:
@@ -86,10 +64,10 @@ def _pickle(path: Path, body: bytes) -> DistillError:
     listed = ", ".join(name.replace(" ", ".") for name in names[:6]) or "nothing"
     return DistillError(
         "D015",
-        f"{path.name} is a pickle, which may run code; it is not loaded",
+        f"{path.name} is a pickle that wants to run code",
         place=str(path),
-        notes=(f"it would call  {listed}",),
-        remedy=_SAVE,
+        notes=(f"it asks for {listed}",),
+        remedy="save the network with torch.export.save",
         exit_code=4,
     )
 

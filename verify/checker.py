@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from dsl.claim import Target
+from dsl.claim import Proved, Target
 from dsl.domain import BLOCK, Shape
 
 _LONGEST_TEXT = 4_000_000
@@ -529,14 +529,26 @@ def recheck(
         case "lengths" if not target.claim.closed_loop:
             return lengths(function, target, evidence, deadline)
         case _ if kind in ELSEWHERE:
-            module = importlib.import_module(ELSEWHERE[kind])
-            outcome: Outcome = module.recheck(text, target, evidence, deadline=deadline)
-            return outcome
+            return _elsewhere(ELSEWHERE[kind], text, target, evidence, deadline)
     raise Refused(f"evidence of the kind `{kind}` has no independent check")
 
 
-ELSEWHERE: dict[str, str] = {}
-"""Kinds of evidence that are checked in the module of their method, by its `recheck`."""
+ELSEWHERE = {"branch_and_bound": "verify.branch_and_bound"}
+"""Kinds of evidence that are checked by `recheck` of their method's module, from the recorded
+regions alone; with it that module, `dsl.parser` and the translated network must be believed."""
+
+
+def _elsewhere(
+    name: str, text: str, target: Target, evidence: Mapping[str, Any], deadline: float
+) -> Outcome:
+    from dsl.parser import parse
+
+    module = importlib.import_module(name)
+    match module.recheck(evidence, parse(text), target, deadline=deadline):
+        case Proved():
+            return Outcome("holds", name)
+        case _:
+            return Outcome("undecided", "the recorded regions do not establish the claim")
 
 
 def enumeration(
@@ -598,6 +610,8 @@ def _compared(
             columns = [batch[name].tolist() for name in function.parameters]
             rows = zip(*columns, strict=True) if columns else ((),) * count
             for row, values in enumerate(rows):
+                if time.monotonic() > deadline:
+                    return Outcome("undecided", f"time is up after {inputs + row} inputs", inputs)
                 ours = _value(function, values)
                 if not _same(ours, theirs[row], target.claim.decode.tolerance):
                     wrong += 1

@@ -64,28 +64,25 @@ def test_a_pickle_that_wants_to_run_code(run: Run, tmp_path: Path) -> None:
     code, _, err = run("compile", "model.pt2", "-d", DOMAIN, "--dtype", "float32", "--quiet")
     assert code == 4
     assert err == (
-        "error[D015]: model.pt2 is a pickle, which may run code; it is not loaded\n"
+        "error[D015]: model.pt2 is a pickle that wants to run code\n"
         "  --> model.pt2\n"
-        "  = it would call  pathlib.Path, pathlib.Path.touch\n"
-        "  = help: save the network with "
-        "torch.export.save(torch.export.export(module, example), path)\n"
+        "  = it asks for pathlib.Path.touch, pathlib.PosixPath\n"
+        "  = help: save the network with torch.export.save\n"
     )
     assert not (tmp_path / "exploded").exists()
 
 
 def test_weights_without_an_architecture(run: Run, tmp_path: Path) -> None:
-    import zipfile
+    import torch
 
-    with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
-        archive.writestr("model/data.pkl", pickle.dumps({"weight": [1.0, 2.0]}))
-        archive.writestr("model/version", "3")
+    torch.save({"weight": torch.zeros(2, 2)}, tmp_path / "model.pt")
     code, _, err = run("compile", "model.pt", "-d", DOMAIN, "--quiet")
     assert code == 4
     assert err == (
-        "error[D016]: model.pt holds weights, but not the network that they belong to\n"
+        "error[D016]: model.pt holds weights without an architecture\n"
         "  --> model.pt\n"
-        "  = help: save the network with "
-        "torch.export.save(torch.export.export(module, example), path)\n"
+        "  = 1 tensors: weight\n"
+        "  = help: name it: --arch file.py:callable\n"
     )
 
 
@@ -331,7 +328,7 @@ def test_a_program_without_bounds_is_bounded(
 ) -> None:
     text = f"def program(a, b):\n    {body}\n"
     (compiled / "program.py").write_text(text)
-    code, _, err = run("check", "out", "--time", "30s", *arguments)
+    code, _, err = run("check", "out", "--time", "2s", *arguments)
     assert code in (1, 3, 5), err
 
 

@@ -31,6 +31,7 @@ from tests.soundness.claims import (
     network_of,
     random_claim,
     random_program,
+    translated,
     trigger,
     values_of,
     verdict_of,
@@ -144,6 +145,7 @@ def main() -> int:
         ("mutants", lambda: mutated(int(10_000 * scale), seed)),
         ("claims", lambda: claims(map(random_claim, range(seed, 10**9)), int(1000 * scale))),
         ("rounding", lambda: claims(map(exploit, range(seed, 10**9)), int(500 * scale) + 6)),
+        ("translated", lambda: claims(map(translated, range(seed, 10**9)), int(300 * scale) + 4)),
         ("triggers", lambda: claims(map(trigger, range(seed, 10**9)), int(20 * scale) + 1)),
         ("edges", lambda: claims(iter(edge_cases()), 1000)),
     ]

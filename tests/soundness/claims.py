@@ -6,6 +6,7 @@ decoded by plain Python, against the program's text run by real Python.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from dsl import types as t
 from dsl.claim import Claim, Decode, Proved, Refuted, Target, Verdict
 from dsl.domain import Domain
 from dsl.parser import parse, parse_expression
 from dsl.printer import to_python
 from dsl.program import Call, Expr, Literal, Program, Variable, size
 from tests.programs import Failed, Generator, python_function, same, seeded
+from tests.verify.small_networks import layers
+from tests.verify.small_networks import target as target_of
 
 Verify = Callable[..., Verdict | None]
 
@@ -42,8 +46,14 @@ def verdict_of(verify: Verify, case: Case, seconds: float = 60.0) -> Verdict | N
 
 
 def inputs(domain: Domain) -> Iterator[dict[str, Any]]:
-    """Every input as plain values."""
-    for batch in domain.batches():
+    """Every input as plain values; of a domain of reals some hundreds, and its corners."""
+    batches = domain.batches()
+    if domain.raw_size is None:
+        drawn = domain.sample(300, np.random.default_rng(0))
+        ends = [(kind.low, kind.high) for _, kind in domain.fields if isinstance(kind, t.Real)]
+        corners = np.array(list(itertools.product(*ends)), np.float64)
+        batches = iter([*drawn, dict(zip(domain.names, corners.T, strict=True))])
+    for batch in batches:
         for row in range(len(next(iter(batch.values())))):
             yield domain.row(batch, row)
 
@@ -291,6 +301,22 @@ def tabled(target: Target) -> Program:
     return parse(
         f"TABLE = {{{', '.join(rows)}}}\n\n\ndef program({names}):\n    return TABLE[({names})]\n"
     )
+
+
+def translated(seed: int) -> Case:
+    """A small network that is translated, so that bounds and Z3 apply, against a guess."""
+    network = layers((2, 4, 2), seed)
+    texts = ("int[-3..3]", "real[-1,1]", "real[0,0.1]", "real[0.5,0.5]")
+    domain = ", ".join(f"{name}: {texts[seed % 4]}" for name in ("a", "b"))
+    found = target_of(network, domain, Decode("argmax"))
+    middle = next(inputs(found.domain))
+    guess = str(decoded(found.claim.decode, alone(found, middle)))
+    body = (
+        guess
+        if seed % 3
+        else ("int(a > b)", "int(a + b > 0)", "1 if a > 0.25 else 0")[seed % 5 % 3]
+    )
+    return Case(f"translated {seed}", found, parse(f"def program(a, b):\n    return {body}\n"))
 
 
 def trigger(seed: int, side: int = 1200) -> Case:
