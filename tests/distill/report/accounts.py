@@ -64,12 +64,14 @@ def recurrent() -> Account:
 
 
 def control() -> Account:
-    """A switch of four real inputs, two of which matter."""
-    return account(
+    """A switch of four real inputs, two of which matter; refuted by an input with many digits."""
+    given = account(
         "def program(a, b, c, d):\n    return int(b > d)\n",
         "a: real[0,1], b: real[0,1], c: real[0,1], d: real[0,1]",
         lambda x: (x[:, 1] + 0.1 * x[:, 0] > x[:, 3]).astype(np.float32),
     )
+    inputs = dict.fromkeys("abcd", 0.12345678901234566)
+    return told(given, Refuted("sampling", Counterexample(inputs, 0, 1), 9, 0.1), (), {})
 
 
 def told(
