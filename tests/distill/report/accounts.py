@@ -9,7 +9,9 @@ import numpy as np
 from distill.report.account import Account, Candidate
 from dsl.claim import Claim, Counterexample, Decode, Proved, Recurrence, Refuted, Target, Verdict
 from dsl.domain import Domain
+from dsl.networks import run
 from dsl.parser import parse, parse_expression
+from dsl.program import Assign, Call, Constant, Program, Variable
 
 COUNTER = """
 def program(x):
@@ -72,6 +74,34 @@ def control() -> Account:
     )
     inputs = dict.fromkeys("abcd", 0.12345678901234566)
     return told(given, Refuted("sampling", Counterexample(inputs, 0, 1), 9, 0.1), (), {})
+
+
+def transformer() -> Account:
+    """One head that attends to equal tokens, and so gives each token back."""
+    inside = (
+        ("embedded", Call("gather", (Constant("W_E"), Variable("tokens")), (("axis", 0),))),
+        (
+            "copied",
+            Call(
+                "attention",
+                (Variable("embedded"),) * 3,
+                (("causal", True), ("scale", 9.0)),
+            ),
+        ),
+        ("logits", Call("matmul", (Variable("copied"), Constant("W_U")))),
+    )
+    network = Program(
+        "network",
+        (("tokens", None),),
+        tuple(Assign((name,), (call,)) for name, call in inside),
+        Variable("logits"),
+        (("W_E", np.eye(4, dtype=np.float32)), ("W_U", np.eye(4, dtype=np.float32))),
+    )
+    text = "def program(s):\n    copy = [token for token in s]\n    return copy\n"
+    claim = Claim(parse_expression("s"), dtype="int64", decode=Decode("argmax"))
+    domain = Domain("s: seq(int[0..3], 6)")
+    target = Target(domain, claim, lambda x: run(network, x), network=lambda shape: network)
+    return Account("transformer", target, parse(text), text, Proved("by hand", str(domain), ""), ())
 
 
 def told(
