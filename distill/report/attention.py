@@ -172,7 +172,7 @@ def drawn(heads: list[Head], tokens: np.ndarray | None, row: int, labels: list[s
     cell = min(_CELL, 170.0 / count)
     margin = 8 + 6.6 * min(max(len(label) for label in labels), 6)
     panel = max(cell * count, 60.0)
-    wide, tall = margin + panel + 40, panel + 66
+    wide, tall = max(margin + panel + 40, 210.0), panel + 66
     columns = max(1, min(len(shown), int(860 // wide)))
     parts, sentences = [], []
     for i, head in enumerate(shown):
