@@ -15,7 +15,7 @@ PAGES = {
     "D013": "The network does not take inputs of that shape; the message says which it takes.",
     "D021": "The module cannot be exported: its control flow depends on values.",
     "D020": "The network uses operations that cannot be translated; all are listed.",
-    "D101": "The text is not a program of the language; see docs/dsl.md for what it may contain.",
+    "D101": "The text is not a program of the language; docs/reference/language.md lists what is.",
     "D102": "A program's types do not fit together.",
     "D110": "The domain has infinitely many inputs where a finite one is needed.",
     "D111": "The text of a domain cannot be read; a caret shows the place.",

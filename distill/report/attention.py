@@ -129,13 +129,19 @@ def rules(weights: np.ndarray, tokens: np.ndarray | None) -> list[Rule]:
 
 
 def _explained(words: str, weights: np.ndarray, mask: np.ndarray) -> Rule:
-    applies = mask.any(axis=-1)
+    """The share of weight that goes where a rule says, over the queries that have a choice and to
+    which the rule applies; 0 where an even spread would do nearly as well."""
+    seen = np.ones(weights.shape, bool)
+    if np.triu(weights, 1).max(initial=0) < 1e-6:
+        seen = np.tril(seen)
+    mask = mask & seen
+    applies = mask.any(axis=-1) & (seen.sum(-1) > 1)
     # A rule that holds at few positions explains little, however well it fits there.
     if applies.mean() < 0.3:
         return Rule(words, 0.0)
-    share = np.where(mask, weights, 0).sum(-1)[applies].mean()
-    expected = (mask.sum(-1) / np.maximum((weights > 1e-6).sum(-1), 1))[applies].mean()
-    return Rule(words, float(share) if share > 1.3 * expected else 0.0)
+    share = float(np.where(mask, weights, 0).sum(-1)[applies].mean())
+    even = float((mask.sum(-1) / np.maximum(seen.sum(-1), 1))[applies].mean())
+    return Rule(words, share if share - even > 0.3 * (1 - even) else 0.0)
 
 
 def _most_varied(heads: list[Head]) -> int:
@@ -166,7 +172,7 @@ def drawn(heads: list[Head], tokens: np.ndarray | None, row: int, labels: list[s
     cell = min(_CELL, 170.0 / count)
     margin = 8 + 6.6 * min(max(len(label) for label in labels), 6)
     panel = max(cell * count, 60.0)
-    wide, tall = margin + panel + 40, panel + 66
+    wide, tall = max(margin + panel + 40, 210.0), panel + 66
     columns = max(1, min(len(shown), int(860 // wide)))
     parts, sentences = [], []
     for i, head in enumerate(shown):

@@ -70,6 +70,9 @@ def outputs(account: Account) -> Iterator[d.Picture]:
     fields = account.target.domain.fields
     if len(fields) != 2 or not all(isinstance(kind, t.Int) for _, kind in fields):
         return
+    shape = account.target.pack(sample(account.target, 4)[0]).shape[1:]
+    if account.target.network(shape) is not None:
+        return
     size = _alphabet(account)
     if size is None or not _FEWEST_TOKENS <= size <= _MOST_TOKENS:
         return

@@ -27,6 +27,7 @@ a:focus-visible{outline:2px solid var(--link);outline-offset:2px}
 .skip{position:absolute;left:-99rem}.skip:focus{left:1rem;top:.5rem;background:var(--paper)}
 nav ul{list-style:none;padding:0;margin:.75rem 0;display:flex;flex-wrap:wrap;gap:.25rem 1rem}
 .soft{color:var(--soft)}
+.verdict,h1,figcaption{overflow-wrap:anywhere}
 .verdict{margin:1rem 0;padding:.8rem 1rem;border-radius:6px;border-left:5px solid;
 font-size:1.05rem}
 .verdict strong{letter-spacing:.03em}

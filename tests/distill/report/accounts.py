@@ -9,7 +9,9 @@ import numpy as np
 from distill.report.account import Account, Candidate
 from dsl.claim import Claim, Counterexample, Decode, Proved, Recurrence, Refuted, Target, Verdict
 from dsl.domain import Domain
+from dsl.networks import run
 from dsl.parser import parse, parse_expression
+from dsl.program import Assign, Call, Constant, Program, Variable
 
 COUNTER = """
 def program(x):
@@ -64,12 +66,42 @@ def recurrent() -> Account:
 
 
 def control() -> Account:
-    """A switch of four real inputs, two of which matter."""
-    return account(
+    """A switch of four real inputs, two of which matter; refuted by an input with many digits."""
+    given = account(
         "def program(a, b, c, d):\n    return int(b > d)\n",
         "a: real[0,1], b: real[0,1], c: real[0,1], d: real[0,1]",
         lambda x: (x[:, 1] + 0.1 * x[:, 0] > x[:, 3]).astype(np.float32),
     )
+    inputs = dict.fromkeys("abcd", 0.12345678901234566)
+    return told(given, Refuted("sampling", Counterexample(inputs, 0, 1), 9, 0.1), (), {})
+
+
+def transformer() -> Account:
+    """One head that attends to equal tokens, and so gives each token back."""
+    inside = (
+        ("embedded", Call("gather", (Constant("W_E"), Variable("tokens")), (("axis", 0),))),
+        (
+            "copied",
+            Call(
+                "attention",
+                (Variable("embedded"),) * 3,
+                (("causal", True), ("scale", 9.0)),
+            ),
+        ),
+        ("logits", Call("matmul", (Variable("copied"), Constant("W_U")))),
+    )
+    network = Program(
+        "network",
+        (("tokens", None),),
+        tuple(Assign((name,), (call,)) for name, call in inside),
+        Variable("logits"),
+        (("W_E", np.eye(4, dtype=np.float32)), ("W_U", np.eye(4, dtype=np.float32))),
+    )
+    text = "def program(s):\n    copy = [token for token in s]\n    return copy\n"
+    claim = Claim(parse_expression("s"), dtype="int64", decode=Decode("argmax"))
+    domain = Domain("s: seq(int[0..3], 6)")
+    target = Target(domain, claim, lambda x: run(network, x), network=lambda shape: network)
+    return Account("transformer", target, parse(text), text, Proved("by hand", str(domain), ""), ())
 
 
 def told(

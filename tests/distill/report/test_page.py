@@ -7,6 +7,7 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import browser
@@ -16,7 +17,12 @@ from distill.report.page import LARGEST, page
 from tests.distill.networks import affine
 from tests.distill.report import accounts
 
-KINDS = {"finite": accounts.finite, "recurrent": accounts.recurrent, "control": accounts.control}
+KINDS = {
+    "finite": accounts.finite,
+    "recurrent": accounts.recurrent,
+    "transformer": accounts.transformer,
+    "control": accounts.control,
+}
 needs_browser = pytest.mark.skipif(
     browser.browser() is None, reason="no Chromium is installed on this machine"
 )
@@ -70,6 +76,18 @@ def test_every_link_leads_somewhere_and_every_picture_has_words(text: str) -> No
 def test_what_users_name_is_shown_as_text(text: str) -> None:
     assert "<script>alert" not in text
     assert "<b>" not in text
+
+
+def test_a_transformer_shows_its_heads_and_where_the_program_is_found() -> None:
+    given = accounts.transformer()
+    assert given.target.evaluate({"s": np.array([[3, 1, 0, 1, 2, 3]])}).values.tolist() == [
+        [3, 1, 0, 1, 2, 3]
+    ]
+    shown = page(given)
+    assert "copied: equal tokens: 100 %" in shown
+    assert 'href="#place-embedded">gather (embedded)</a>' in shown
+    assert '<a class="place" id="name-copy" href="#place-embedded">copy</a>' in shown
+    assert "<h3>Spectrum" not in shown  # four tokens have no spectrum worth the name
 
 
 def test_a_refutation_is_drawn_and_told() -> None:

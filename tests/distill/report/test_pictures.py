@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from distill.report import features, grids, hidden, machine, source, spectra
+from distill.report import attention, features, grids, hidden, machine, source, spectra
 from distill.report.account import Account
 from dsl.claim import Recurrence, Target
 from dsl.domain import Domain
@@ -147,3 +147,11 @@ def test_names_lead_to_their_places_and_text_is_not_lost() -> None:
     assert shown.count('id="name-count"') == 1
     text = "".join(ElementTree.fromstring(shown).itertext())
     assert text.strip() == COUNTER.strip()
+
+
+def test_heads_are_described_by_where_their_weight_goes() -> None:
+    tokens = np.array([[0, 1, 0, 2], [2, 2, 1, 0]])
+    before = np.broadcast_to(np.eye(4, k=-1) + np.diag([1.0, 0, 0, 0]), (2, 4, 4))
+    assert attention.rules(before, tokens)[0].words == "the position before"
+    even = np.tril(np.ones((4, 4))) / np.arange(1, 5)[:, None]
+    assert attention.rules(np.broadcast_to(even, (2, 4, 4)), tokens)[0].share == 0.0
