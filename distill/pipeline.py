@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.exceptions import with_words
 from dsl import types as t
 from dsl.agreement import agreeing
 from dsl.claim import (
@@ -232,6 +233,10 @@ def consider(search: Search, hypothesis: Hypothesis) -> None:
     search.entries.append(entry)
     if isinstance(entry.verdict, Proved):
         search.proved, search.proved_at = entry, time.monotonic()
+    if isinstance(entry.verdict, Refuted):
+        patched = with_words(program, search.target, entry.verdict)
+        if patched is not None:
+            consider(search, replace(hypothesis, program=patched))
     best = best_entry(search.entries)
     search.report(
         "hypothesis",

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from dsl.networks import bindings
 from dsl.primitives.tensor import TENSOR
-
 from dsl.program import Call, Constant, Expr, Literal, Program, Variable
 from verify.graph import Builder, Matrix, matrix
 from verify.pieces import Untranslatable

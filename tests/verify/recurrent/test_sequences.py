@@ -58,7 +58,6 @@ def test_parity_is_proved_for_all_words_of_a_length():
 
 
 def test_a_program_that_is_wrong_on_one_word_is_refuted_by_that_word():
-    text = PARITY.replace("return outputs", "return [0] * 12 if x == [1] * 12 else outputs")
     words = [1] * 12
     text = PARITY.replace("return outputs", f"return {[0] * 12} if x == {words} else outputs")
     found = verdict(sequences, text, n.target(n.parity(), BITS))
@@ -139,12 +138,12 @@ def test_the_evidence_of_one_network_does_not_prove_another():
 
 
 def test_a_counter_that_drifts_is_proved_to_a_length_and_refuted_beyond_it():
-    network = n.changed(n.parity(), "b2", (0,), 0.002)
-    found = verdict(invariants, PARITY, n.target(network, ANY))
+    network = n.changed(n.parity(), "b2", (0,), 0.02)
+    found = verdict(invariants, PARITY, n.target(network, ANY), seconds=8.0)
     assert isinstance(found, Refuted)
     length = len(found.counterexample.inputs["x"])
     assert found.evidence["proven_to_length"] == length - 1
-    assert 100 < length < 300
+    assert 10 < length < 40
     assert found.counterexample.program_value != found.counterexample.network_value
 
 
