@@ -81,7 +81,7 @@ def trained(language: Language, kind: str, *, hidden: int, seed: int, steps: int
         words = rng.integers(0, 2, (128, length))
         given = torch.tensor(words[:, :, None], dtype=torch.float32)
         wanted = torch.tensor(language.accepts(words).astype(np.int64))
-        scores = network.noisy(given, 0.15 if step > steps // 3 else 0.02)
+        scores = network.noisy(given, 0.25 if step > steps // 3 else 0.05)
         loss = torch.nn.functional.cross_entropy(scores.reshape(-1, 2), wanted.reshape(-1))
         optimizer.zero_grad()
         loss.backward()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.exceptional_words import with_words
 from distill.exceptions import Exceptions, with_exceptions
 from dsl import types as t
 from dsl.agreement import agreeing, counterexample
@@ -280,6 +281,10 @@ def consider(search: Search, hypothesis: Hypothesis) -> None:
     search.entries.append(entry)
     if isinstance(entry.verdict, Proved):
         search.proved, search.proved_at = entry, time.monotonic()
+    if isinstance(entry.verdict, Refuted):
+        patched = with_words(program, search.target, entry.verdict)
+        if patched is not None:
+            consider(search, replace(hypothesis, program=patched))
     best = best_entry(search.entries)
     search.report(
         "hypothesis",

@@ -19,7 +19,7 @@ from verify.recurrent.enclosures import ROUNDING, Unbounded
 from verify.recurrent.induction import Setting, found, from_evidence, recheck
 from verify.sequences import furthest, refutation
 
-LONGEST = 1000
+LONGEST = 400
 """Words are followed to this length where no regions are found."""
 _WORTH = 12
 

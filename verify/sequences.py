@@ -31,6 +31,8 @@ PAIRS = 4_000_000
 """More pairs than this in one level are not looked at."""
 WORDS = 400_000
 """At most so many doubtful words are run in the original runtime."""
+SYMBOLS = 4_000_000
+"""At most so many symbols in all."""
 _LISTED = 64
 _MANY = 8
 _BOXES = 20_000
@@ -152,7 +154,7 @@ def _explored(
             asked=found.asked,
             grid=attempt.grid,
             most=PAIRS,
-            suspects=WORDS,
+            suspects=min(WORDS, SYMBOLS // steps),
             deadline=deadline,
         )
         outcome = Outcome(exploration, attempt)
@@ -242,7 +244,8 @@ def _asked_of_runtime(
     wrong: list[dict[str, np.ndarray]] = []
     checked = 0
     base = _without(program, found)
-    for words in suspect_words(exploration, WORDS):
+    limit = min(WORDS, SYMBOLS // max(1, len(exploration.moves)))
+    for words in suspect_words(exploration, limit):
         length = words.shape[1]
         whole = max(length, found.shortest)
         for begin in range(0, len(words), 1 << 14):

@@ -12,7 +12,7 @@ import numpy as np
 
 from synth.recurrent.columns import Column, partition
 
-_CHEAP = 14
+_CHEAP = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +47,20 @@ def closed_sets(data: Setting, *, most: int, deadline: float) -> Iterator[tuple[
     """Closed sets of columns, those of least entropy (and cost) first."""
     heap: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     seen: set[tuple[int, ...]] = {()}
+    given: set[tuple[int, ...]] = set()
     quick = min(deadline, time.monotonic() + 0.15 * (deadline - time.monotonic()))
     for chosen in _cheap_sets(data):
         if time.monotonic() > quick:
             break
-        seen.add(chosen)
         if conflict(data, chosen) is None:
+            given.add(chosen)
             yield chosen
     while heap and time.monotonic() < deadline:
         _, chosen = heapq.heappop(heap)
         rows = conflict(data, chosen)
         if rows is None:
-            yield chosen
+            if chosen not in given:
+                yield chosen
             continue
         if len(chosen) >= most:
             continue
@@ -80,9 +82,9 @@ def _cheap_sets(data: Setting) -> list[tuple[int, ...]]:
     entropy: recurrences over numbers have states without end, and would come last."""
     order = np.argsort(data.cost, kind="stable").tolist()
     cheap = order[:_CHEAP]
-    sets = [(column,) for column in order]
-    for size in (2, 3):
-        sets += [tuple(sorted(chosen)) for chosen in itertools.combinations(cheap, size)]
+    sets: list[tuple[int, ...]] = [(), *((column,) for column in order)]
+    for size, width in ((2, _CHEAP), (3, _CHEAP // 2)):
+        sets += [tuple(sorted(chosen)) for chosen in itertools.combinations(cheap[:width], size)]
     return sorted(sets, key=lambda chosen: (round(float(data.cost[list(chosen)].sum()), 6), chosen))
 
 

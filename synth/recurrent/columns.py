@@ -119,6 +119,11 @@ def recurrences(teacher: Teacher, traces: Traces, moduli: tuple[int, ...]) -> It
                 for t in range(length):
                     values[:, t + 1] = update(values[:, t], z[:, t])
                 yield Column(values, hint, feature_cost + cost)
+                if hint == "total" and cost == 1.0:
+                    lowest = np.minimum.accumulate(values, axis=1)
+                    yield Column(lowest, "lowest", feature_cost + cost + 0.8)
+                    highest = np.maximum.accumulate(values, axis=1)
+                    yield Column(highest, "highest", feature_cost + cost + 0.9)
                 if hint == "total" and cost == 1.0 and name:
                     yield Column(np.cumsum(values, axis=1), "position", feature_cost + cost + 1.5)
 

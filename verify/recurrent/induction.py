@@ -22,6 +22,7 @@ from verify.recurrent.machines import Alphabet, Machine, distinct_rows
 
 _ROWS = 1 << 13
 _MOST_ROWS = 60_000
+_PARTS = 40_000
 _KEYS = 3000
 _ROUNDS = 30
 _WORDS, _LENGTH = 400, 48
@@ -64,15 +65,58 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """One pass over all regions and all words of the period: for each the key that it leads to,
-    how far it reaches in that key's coordinates (n, h), and the least slack of its answers."""
+    """One pass over all regions and all words of the period.  `target` and `reach` (n, h) say how
+    far parts of regions overshoot the region that they are led to; `unknown` are keys that have no
+    region, with boxes of what lies there; `certain` says that every answer is right."""
 
     target: np.ndarray
-    unknown: np.ndarray  # keys that have no region, with an enclosure of what lies there
+    reach: np.ndarray
+    unknown: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    reach: np.ndarray
-    slack: float
+    certain: bool
+    parts: int
+
+    @property
+    def closed(self) -> bool:
+        return self.certain and not len(self.target) and not len(self.unknown)
+
+
+@dataclass
+class Work:
+    """Parts of regions still to be carried: which region, which word, and the part of the box
+    within [-1, 1] in each coordinate."""
+
+    region: np.ndarray
+    word: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def take(self, count: int) -> Work:
+        part = self.picked(slice(max(0, len(self.region) - count), None))
+        keep = slice(0, max(0, len(self.region) - count))
+        self.region, self.word = self.region[keep], self.word[keep]
+        self.low, self.high = self.low[keep], self.high[keep]
+        return part
+
+    def picked(self, rows: slice | np.ndarray) -> Work:
+        return Work(self.region[rows], self.word[rows], self.low[rows], self.high[rows])
+
+    def add(self, other: Work) -> None:
+        self.region = np.concatenate([self.region, other.region])
+        self.word = np.concatenate([self.word, other.word])
+        self.low = np.concatenate([self.low, other.low])
+        self.high = np.concatenate([self.high, other.high])
+
+    def halves(self, axis: np.ndarray) -> Work:
+        rows = np.arange(len(axis))
+        middle = (self.low[rows, axis] + self.high[rows, axis]) / 2
+        left, right = self.high.copy(), self.low.copy()
+        left[rows, axis] = middle
+        right[rows, axis] = middle
+        result = Work(self.region, self.word, self.low, left)
+        result.add(Work(self.region, self.word, right, self.high))
+        return result
 
 
 def from_evidence(evidence: Mapping[str, Any]) -> Regions:
@@ -104,12 +148,8 @@ def recheck(evidence: Mapping[str, Any], setting: Setting) -> bool:
         return False
     if len(distinct_rows(regions.keys)[0]) != count or not _holds_start(regions, setting):
         return False
-    passed = passes(regions, setting, np.inf)
-    return passed is not None and is_closed(regions, passed) and passed.slack > 0
-
-
-def is_closed(regions: Regions, passed: Passed) -> bool:
-    return not len(passed.unknown) and bool((passed.reach <= regions.radius[passed.target]).all())
+    passed = passes(regions, setting, 4 * _PARTS, np.inf)
+    return passed is not None and passed.closed
 
 
 def first_key(machine: Machine, memory: int) -> np.ndarray:
@@ -157,11 +197,14 @@ def _reach(regions: Regions, target: np.ndarray, hidden: Form) -> np.ndarray:
     return np.asarray(reach)
 
 
-def _forms(regions: Regions, rows: np.ndarray) -> Form:
-    centre = regions.centre[rows]
-    generators = np.swapaxes(regions.vectors[rows] * regions.radius[rows][:, None, :], 1, 2)
-    size = np.abs(centre) + np.abs(generators).sum(axis=1)
-    return Form(centre, generators, 1e-14 * size)
+def _forms(regions: Regions, work: Work) -> Form:
+    """The hidden states of parts of regions, with one generator for each coordinate."""
+    middle, half = (work.low + work.high) / 2, (work.high - work.low) / 2
+    scaled = regions.vectors[work.region] * regions.radius[work.region][:, None, :]
+    centre = regions.centre[work.region] + np.einsum("nij,nj->ni", scaled, middle)
+    generators = np.swapaxes(scaled * half[:, None, :], 1, 2) * (1 + 1e-12)
+    size = np.abs(regions.centre[work.region]) + np.abs(scaled).sum(axis=2)
+    return Form(centre, generators, 1e-14 * (len(regions.centre[0]) + 2) * size)
 
 
 def promoted(form: Form) -> Form:
@@ -174,61 +217,88 @@ def promoted(form: Form) -> Form:
     )
 
 
-def passes(regions: Regions, setting: Setting, deadline: float) -> Passed | None:
-    """Carries every region through every word of the period; None at the deadline."""
-    size, period = len(setting.alphabet), regions.period
-    words = np.array(list(itertools.product(range(size), repeat=period)), np.int64)
-    count = len(regions.keys)
-    rows = max(1, _ROWS // len(words))
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+def passes(regions: Regions, setting: Setting, most: int, deadline: float) -> Passed | None:
+    """Carries every region through every word of the period, in parts where the whole is too wide,
+    at most `most` parts; None at the deadline."""
+    words = np.array(
+        list(itertools.product(range(len(setting.alphabet)), repeat=regions.period)), np.int64
+    )
+    count, width = regions.centre.shape
+    rows = count * len(words)
+    work = Work(
+        np.repeat(np.arange(count), len(words)),
+        np.tile(np.arange(len(words)), count),
+        np.full((rows, width), -1.0),
+        np.full((rows, width), 1.0),
+    )
+    over: list[tuple[np.ndarray, np.ndarray]] = []
     lost: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    slack = np.inf
-    for begin in range(0, count, rows):
+    certain, parts = True, rows
+    while len(work.region):
         if time.monotonic() > deadline:
             return None
-        chosen = np.repeat(np.arange(begin, min(begin + rows, count)), len(words))
-        symbols = np.tile(words, (len(chosen) // len(words), 1))
-        key, form, least = _carried(regions, setting, chosen, symbols)
-        slack = min(slack, least)
+        part = work.take(_ROWS)
+        key, form, slack = _carried(regions, setting, part, words)
         at = _places(regions.keys, key)
         known = at >= 0
-        if known.any():
-            part = _selected(form, known)
-            parts.append((at[known], _reach(regions, at[known], part), chosen[known]))
         if not known.all():
-            part = _selected(form, ~known)
-            lost.append((key[~known], part.low, part.high))
-    width = regions.centre.shape[1]
-    empty = (np.zeros((0, regions.keys.shape[1]), np.int64), np.zeros((0, width)))
-    target = np.concatenate([p[0] for p in parts]) if parts else np.zeros(0, np.int64)
-    reach = np.concatenate([p[1] for p in parts]) if parts else empty[1]
-    unknown = np.concatenate([p[0] for p in lost]) if lost else empty[0]
-    low = np.concatenate([p[1] for p in lost]) if lost else empty[1]
-    high = np.concatenate([p[2] for p in lost]) if lost else empty[1]
-    return Passed(target, unknown, low, high, reach, slack)
+            new = _selected(form, ~known)
+            lost.append((key[~known], new.low, new.high))
+        reach = np.zeros_like(part.low)
+        reach[known] = _reach(regions, at[known], _selected(form, known))
+        finite = np.isfinite(reach).all(axis=1)
+        excess = known & (reach > regions.radius[at]).any(axis=1)
+        failing = excess | ~(slack > 0)
+        split = failing & finite
+        if split.any() and parts + split.sum() <= most:
+            parts += int(split.sum())
+            work.add(part.picked(split).halves(_widest(form, part, split)))
+            failing &= ~split
+        certain &= bool((slack[failing] > 0).all()) and bool(finite.all())
+        excess &= failing
+        over.append((at[excess], reach[excess]))
+    none = np.zeros((0, width))
+    return Passed(
+        np.concatenate([np.zeros(0, np.int64), *(target for target, _ in over)]).astype(np.int64),
+        np.concatenate([none, *(reach for _, reach in over)]),
+        np.concatenate([regions.keys[:0], *(key for key, _, _ in lost)]),
+        np.concatenate([none, *(low for _, low, _ in lost)]),
+        np.concatenate([none, *(high for _, _, high in lost)]),
+        certain,
+        parts,
+    )
+
+
+def _widest(form: Form, part: Work, bad: np.ndarray) -> np.ndarray:
+    """For each part that is to be split, the coordinate that carries most of its width."""
+    width = part.low.shape[1]
+    own = np.abs(form.generators[bad][:, :width]).sum(axis=2)
+    share = (part.high - part.low)[bad]
+    return np.asarray((own + 1e-9 * share).argmax(axis=1))
 
 
 def _carried(
-    regions: Regions, setting: Setting, chosen: np.ndarray, symbols: np.ndarray
-) -> tuple[np.ndarray, Form, float]:
-    """Keys and forms after the symbols (n, period), and the least slack on the way."""
+    regions: Regions, setting: Setting, part: Work, words: np.ndarray
+) -> tuple[np.ndarray, Form, np.ndarray]:
+    """Keys and forms after the words, and the least slack of each on the way."""
     own = len(setting.machine.state)
-    key, form, slack = regions.keys[chosen], _forms(regions, chosen), np.inf
+    key, form = regions.keys[part.region], _forms(regions, part)
+    least = np.full(len(key), np.inf)
     begun = (key[:, own:] < 0).all(axis=1) if regions.memory else np.zeros(len(key), bool)
-    for t in range(symbols.shape[1]):
-        symbol = symbols[:, t]
+    for t in range(words.shape[1]):
+        symbol = words[part.word, t]
         after, answers, kind_of = program_moves(setting.machine, setting.alphabet, key[:, :own])
         place = kind_of * len(setting.alphabet) + symbol
         raw, form = setting.network.step(symbol, form)
-        found = slacks(setting.decode, answers[place], raw)
+        slack = slacks(setting.decode, answers[place], raw)
         # Words shorter than the domain's can only be told by a memory without symbols.
         early = begun & (t + 1 < setting.shortest)
-        slack = min(slack, float(np.where(early, np.inf, found).min(initial=np.inf)))
+        least = np.minimum(least, np.where(early, np.inf, np.nan_to_num(slack, nan=-np.inf)))
         suffix = np.concatenate([key[:, own:], symbol[:, None]], axis=1)[:, 1:]
         suffix = suffix if regions.memory else key[:, own:]
         key = np.concatenate([after[place], suffix], axis=1)
         form = promoted(form)
-    return key, form, slack
+    return key, form, least
 
 
 def _selected(form: Form, rows: np.ndarray) -> Form:
@@ -247,17 +317,18 @@ def found(
     setting: Setting, *, seed: int, deadline: float, reasons: list[str] | None = None
 ) -> Regions | None:
     """Regions that prove the claim for words of any length; None where none were found."""
-    for period, memory in _schedule(setting):
-        if time.monotonic() > deadline:
-            break
-        begun = _sampled(setting, period, memory, seed)
-        if begun is None:
-            continue
-        closed, reason = _closed(begun, setting, deadline)
-        if reasons is not None:
-            reasons.append(f"period {period}, memory {memory}: {reason}")
-        if closed is not None:
-            return closed
+    for most in (0, _PARTS // 8, _PARTS):
+        for period, memory in _schedule(setting):
+            if time.monotonic() > deadline:
+                return None
+            begun = _sampled(setting, period, memory, seed)
+            if begun is None:
+                continue
+            closed, reason = _closed(begun, setting, most, deadline)
+            if reasons is not None:
+                reasons.append(f"period {period}, memory {memory}: {reason}")
+            if closed is not None:
+                return closed
     return None
 
 
@@ -328,21 +399,24 @@ def _visited(
     return np.concatenate(keys), np.concatenate(clouds)
 
 
-def _closed(regions: Regions, setting: Setting, deadline: float) -> tuple[Regions | None, str]:
+def _closed(
+    regions: Regions, setting: Setting, most: int, deadline: float
+) -> tuple[Regions | None, str]:
     """The regions grown until they are closed, and what stopped that."""
+    widest = 8 * float(regions.radius.max()) + 1
     for _ in range(_ROUNDS):
-        passed = passes(regions, setting, deadline)
+        passed = passes(regions, setting, most, deadline)
         if passed is None:
             return None, "time is up"
-        if not passed.slack > 0:
-            return None, "an answer is not certain on a region"
-        if is_closed(regions, passed):
+        if passed.closed:
             return (regions, "closed") if _holds_start(regions, setting) else (None, "start")
-        if not np.isfinite(passed.reach).all():
-            return None, "a region grows without end"
+        if not passed.certain:
+            return None, "an answer is not certain on a region"
         radius = regions.radius.copy()
         np.maximum.at(radius, passed.target, passed.reach)
-        grown = np.where(radius > regions.radius, 1.1 * radius + 1e-7, radius)
+        grown = np.where(radius > regions.radius, 1.05 * radius + 1e-7, radius)
+        if (grown > widest).any():
+            return None, "a region grows without end"
         regions = replace(regions, radius=grown)
         if len(passed.unknown):
             regions = _joined(regions, passed)
