@@ -154,6 +154,8 @@ def summary(result: Result) -> str:
     ]
     lines += questions.lines(result.statistics, percent)
     evidence = getattr(result.verdict, "evidence", {})
+    if "agrees_up_to_length" in evidence:
+        lines += ["", f"agrees    on all inputs of up to {evidence['agrees_up_to_length']} items"]
     if evidence.get("near_ties"):
         lines += ["", f"near-ties {evidence['near_ties']}: decided within float noise; listed in"]
         lines += ["          certificate.json under evidence.near_tie_inputs"]

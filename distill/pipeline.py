@@ -32,7 +32,7 @@ from dsl.program import Program, size
 from dsl.reachable import sample, structured
 from synth.problem import DataSet, Observations, Problem, observe
 from synth.proposers import proposers
-from verify import branch_and_bound, cells, sampling
+from verify import branch_and_bound, cells, lengths, sampling
 from verify.methods import methods
 
 Report = Callable[[str, Mapping[str, Any]], None]
@@ -42,6 +42,7 @@ COMPLETE_ENTRIES = 3_000_000
 """Domains whose inputs and outputs have at most this many entries are observed in full."""
 _SAMPLE = 20_000
 _SHORT = 15
+_AGREEMENT = 5.0
 _ROUNDS = 8
 _EXCEPTIONS = 40
 _RESERVED = 0.3
@@ -448,6 +449,11 @@ def conclusion(search: Search, deadline: float = 0.0, *, unverified: str = "") -
         until = time.monotonic() + 0.6 * max(0.0, deadline - time.monotonic())
         best = replace(best, verdict=with_fractions(search, best, best.verdict, until))
         shown = with_front_fractions(search, shown, best, deadline)
+    if isinstance(best.verdict, Refuted) and not unverified:
+        until = max(deadline, time.monotonic() + _AGREEMENT)
+        table = lengths.agreement(best.program, search.target, deadline=until, seed=search.seed)
+        evidence = {**best.verdict.evidence, **table}
+        best = replace(best, verdict=replace(best.verdict, evidence=evidence))
     assert best.verdict is not None
     return Result(
         search.target,

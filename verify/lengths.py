@@ -48,6 +48,7 @@ class Reach:
     longest: int
     whole: bool
     noise: float
+    clean: int = -1  # all inputs up to this length agree
 
 
 def verify(
@@ -97,6 +98,22 @@ def verify(
     return verdict
 
 
+def agreement(program: Program, target: Target, *, deadline: float, seed: int) -> dict[str, Any]:
+    """For a program that is wrong somewhere: up to which length it is right on all inputs, and
+    how many they are; empty where the target has no sequence of varying length."""
+    if _varying(target) is None or time.monotonic() > deadline:
+        return {}
+    reach = _compared(program, target, deadline, seed, None)
+    if isinstance(reach, Unknown) or reach.clean < 0:
+        return {}
+    table: dict[str, Any] = {"agrees_up_to_length": reach.clean}
+    if reach.ledger.wrong:
+        table["exceptions"] = exceptions(program, target, reach.ledger)
+    else:
+        table["inputs_compared"] = reach.ledger.inputs
+    return table
+
+
 def exceptions(program: Program, target: Target, ledger: Ledger) -> list[dict[str, Any]]:
     """The first inputs on which the network departs from the program, with both values: where
     there are few of them, the program is the clean rule that the network follows but for these."""
@@ -141,27 +158,28 @@ def _compared(
 ) -> Reach | Unknown:
     noise = measured_noise(target, seed)
     ledger = Ledger()
-    complete, longest = _copy(ledger), -1
+    complete, longest, clean = _copy(ledger), -1, -1
     source = levels(target, _LEVEL) if target.claim.closed_loop else _by_length(target.domain)
     for length, batches in source:
         if wanted is not None and length > wanted:
-            return Reach(complete, longest, False, noise)
+            return Reach(complete, longest, False, noise, clean)
         before, started = ledger.inputs, time.monotonic()
         for batch in batches:
             if time.monotonic() > deadline:
-                return Reach(ledger if ledger.wrong else complete, longest, False, noise)
+                return Reach(ledger if ledger.wrong else complete, longest, False, noise, clean)
             seen = tally(program, target, batch, noise)
             if seen.broken:
                 return Unknown("the network gives values that are not finite")
             note(ledger, target.domain, seen, functools.partial(_same, batch))
         if ledger.wrong > _FEW * ledger.inputs:
-            return Reach(ledger, length, False, noise)
+            return Reach(ledger, length, False, noise, clean)
         complete, longest = _copy(ledger), length
+        clean = clean if ledger.wrong else length
         growth = (ledger.inputs - before) / max(before, 1)
         likely = (time.monotonic() - started) * max(growth, 1.0) * 1.2
         if wanted is None and (time.monotonic() + likely > deadline or ledger.inputs > MOST):
-            return Reach(complete, longest, _is_last(target, longest), noise)
-    return Reach(complete, longest, _is_last(target, longest), noise)
+            return Reach(complete, longest, _is_last(target, longest), noise, clean)
+    return Reach(complete, longest, _is_last(target, longest), noise, clean)
 
 
 def _same(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

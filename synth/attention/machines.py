@@ -34,7 +34,7 @@ from synth.problem import Problem
 _STATES = 40
 _DEPTHS = (6, 10, 16, 1 << 30)
 _NODES = 150_000
-_TOLERATED = 0.2
+_TOLERATED = 0.7
 
 
 @dataclass

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dsl import types as t
 from dsl.claim import Hypothesis
-from dsl.program import Call, Comprehension, Expr, Literal, Program, Variable
+from dsl.program import Call, Expr, Literal, Program
 from synth.attention import features as f
 from synth.attention import machines
-from synth.attention.grid import Grid, Sample, View, answers, grid, sampled, sequence_name, unrolled
+from synth.attention.aggregates import aggregates, features_of_places
+from synth.attention.grid import Grid, answers, grid, sampled, sequence_name
 from synth.attention.lists import whole_lists
+from synth.attention.settings import Setting, settings, spelled
 from synth.attention.solver import (
     Answer,
     Feature,
@@ -49,24 +50,6 @@ _CLOSEST = "closest"
 _SMALL, _LARGE = 14, 26
 
 
-@dataclass(frozen=True)
-class Setting:
-    """A view of the domain's sequence: the sample it is judged on, and how a program is made of an
-    expression at its places."""
-
-    sample: Sample
-    kinds: dict[str, t.Type]
-    view: View
-    names: f.Names
-    item: t.Type
-    outer: tuple[str, Expr] | None = None
-
-    def result(self, expr: Expr) -> Expr:
-        if self.outer is not None:
-            return Comprehension(expr, (self.outer[0],), self.outer[1])
-        return expr if self.view.whole else f.over(expr, self.names, self.names.s)
-
-
 def propose(problem: Problem) -> Iterator[Hypothesis]:
     """Programs over one sequence, and lists made of the inputs as a whole."""
     yield from whole_lists(problem)
@@ -80,7 +63,7 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
     tried = 0
     for _ in range(_ROUNDS):
         sample = sampled(problem, _ENTRIES, extra, _REACH)
-        setting = next(_settings(sample, domain.types, name), None)
+        setting = next(settings(sample, domain.types, name), None)
         if setting is None:
             return
         wrong: list[tuple[int, int]] = []
@@ -95,7 +78,7 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
             if failed and answer.how == _CLOSEST:
                 yield Hypothesis(program, "attention", tried)
                 continue
-            evidence = {"attention": {"found as": answer.how, "view": _spelled(setting)}}
+            evidence = {"attention": {"found as": answer.how, "view": spelled(setting)}}
             yield Hypothesis(program, "attention", tried, evidence)
             exact |= not failed
             if not failed:
@@ -109,51 +92,6 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
         if exact or not wrong or problem.time_left <= 0:
             return
         extra = tuple(dict.fromkeys((*extra, *wrong)))
-
-
-def _spelled(setting: Setting) -> str:
-    if setting.outer is not None:
-        return "prefixes" if isinstance(setting.outer[1], Comprehension) else "strides"
-    return "whole" if setting.view.whole else "positions"
-
-
-def _settings(sample: Sample, kinds: dict[str, t.Type], name: str) -> Iterator[Setting]:
-    kind = kinds[name]
-    assert isinstance(kind, t.Seq)
-    names = f.names(name, tuple(kinds))
-    i, c = names.loops[0]
-    s = Variable(name)
-    if answers(sample, kinds, View()) is not None:
-        yield Setting(sample, kinds, View(), names, kind.item)
-        return
-    pairs = {
-        (column.shape[1], len(values))
-        for group in sample.groups
-        for column in (group.inputs[name],)
-        for values in group.values
-    }
-    if all(m == n for n, m in pairs) and len(sample):
-        view = View((i.name, c.name), Call("enumerate", (s,)))
-        yield Setting(sample, kinds, view, names, kind.item)
-        return
-    counts = {m for _, m in pairs}
-    prefixes = all(m == n + 1 for n, m in pairs)
-    if not prefixes and len(counts) > 1:
-        return
-    width = None if prefixes else counts.pop()
-    if width == 0:
-        return
-    unit = "p" if "p" not in kinds else "prefix"
-    parts = unrolled(sample, name, unit, width)
-    if parts is None:
-        return
-    k = names.loops[-1][0]
-    stop = Call("add", (Call("len", (s,)), Literal(1))) if width is None else Literal(width)
-    piece = f.part(s, None, k) if width is None else f.part(s, k, None, width)
-    source = Comprehension(piece, (k.name,), Call("range", (stop,)))
-    inner: dict[str, t.Type] = {unit: t.Seq(kind.item, 0, kind.high)}
-    inner_names = f.names(unit, (*kinds, unit))
-    yield Setting(parts, inner, View(), inner_names, kind.item, (unit, source))
 
 
 def search(problem: Problem, setting: Setting) -> Iterator[Answer]:
@@ -171,7 +109,7 @@ def search(problem: Problem, setting: Setting) -> Iterator[Answer]:
     if len(goal.kinds) > 400:
         return
     known: set[bytes] = set()
-    first = _first(setting, places, known)
+    first = features_of_places(setting, places, known)
     rows = probes(goal, problem.rng())
     numbers = tuple(dict.fromkeys((0, 1, 2, 3, *literals(problem, goal.values)[:8])))
     yield from _closest(first, goal)
@@ -217,7 +155,7 @@ def _stages(
     goal, deadline = work.goal, work.problem.deadline
     yield plain_answers(first, goal)
     yield _expressed(work, ranked(first, goal, 24), 3, 4000)
-    second = _second(work.problem, setting, work.places, first, known)
+    second = aggregates(work.problem, setting, work.places, first, known)
     both = first + second
     yield plain_answers(second, goal)
     yield _expressed(work, ranked(both, goal, 24), 3, 4000)
@@ -322,131 +260,12 @@ def _integral(expr: Expr, places: Grid, goal: Goal) -> Expr:
     return expr
 
 
-def _first(setting: Setting, places: Grid, known: set[bytes]) -> list[Feature]:
-    """The features of a place itself."""
-    names, item = setting.names, setting.item
-    if setting.view.whole:
-        exprs = f.of_prefix(names.s, item, names)
-    else:
-        exprs = f.at_position(names, item)
-    return _fresh(places, ((expr, expr) for expr in exprs), known)
-
-
-def _fresh(
-    places: Grid, exprs: Iterator[tuple[Expr, Expr]], known: set[bytes], deadline: float = 1e300
-) -> list[Feature]:
-    """Features that no earlier one equals everywhere; pairs of how a feature is written and how it
-    is evaluated here."""
-    result = []
-    for written, evaluated in exprs:
-        if time.monotonic() > deadline:
-            break
-        values = places.column(evaluated)
-        if values is None or values.dtype.kind not in "biuUf" or (values == values[0]).all():
-            continue
-        if values.dtype.kind == "f" and written != evaluated:
-            continue
-        key = values.dtype.kind.encode() + values.tobytes()
-        if key in known:
-            continue
-        known.add(key)
-        result.append(feature(written, values))
-    return result
-
-
-def _second(
-    problem: Problem, setting: Setting, places: Grid, found: list[Feature], known: set[bytes]
-) -> list[Feature]:
-    """Aggregates of what holds at the positions of the sequence: how many, whether any or all, the
-    greatest and least, up to here or anywhere."""
-    names = setting.names
-    if setting.view.whole:
-        i, c = names.loops[0]
-        view = View((i.name, c.name), Call("enumerate", (names.s,)))
-        inner = grid(setting.sample, setting.kinds, view)
-        base = _fresh(inner, ((e, e) for e in f.at_position(names, setting.item)), set())
-    else:
-        inner, base = places, found
-    limit = time.monotonic() + 0.35 * max(problem.time_left, 0.0)
-    return _fresh(places, _aggregates(setting, inner, places, base), known, limit)
-
-
-def _aggregates(
-    setting: Setting, inner: Grid, places: Grid, base: list[Feature]
-) -> Iterator[tuple[Expr, Expr]]:
-    names = setting.names
-    s, level = names.s, 1
-    i = names.i
-    listed = Variable("listed")
-    seen: set[bytes] = set()
-    for expr, is_test in _described(base):
-        lists = inner.listed(expr)
-        if lists is None:
-            continue
-        key = b"".join(part.items.tobytes() for part in lists if isinstance(part.items, np.ndarray))
-        if key in seen:
-            continue
-        seen.add(key)
-        places.bind("listed", lists)
-        inside = f.reduced(expr, names)
-        everywhere = f.over(inside, names, s, level)
-        if is_test:
-            yield Call("sum", (everywhere,)), Call("sum", (listed,))
-            yield Call("any", (everywhere,)), Call("any", (listed,))
-            yield Call("all", (everywhere,)), Call("all", (listed,))
-        else:
-            yield Call("max", (everywhere,)), Call("max", (listed,))
-            yield Call("min", (everywhere,)), Call("min", (listed,))
-            yield Call("sum", (everywhere,)), Call("sum", (listed,))
-        if not setting.view.whole and is_test:
-            stop = f.plus(i, 1)
-            upto = f.over(inside, names, f.part(s, None, stop), level)
-            yield Call("sum", (upto,)), Call("sum", (f.part(listed, None, stop),))
-
-
-def _described(base: list[Feature]) -> Iterator[tuple[Expr, bool]]:
-    """Tests and numbers at a position: features, their comparisons, thresholds on them."""
-    plain = [x for x in base if x.size <= 8][:40]
-    for x in plain:
-        if x.values.dtype.kind in "iu" and x.size <= 5:
-            for k in (2, 3):
-                yield Call("eq", (Call("mod", (x.expr, Literal(k))), Literal(0))), True
-    for x in base:
-        if x.values.dtype == bool:
-            yield x.expr, True
-        elif x.values.dtype.kind in "iu":
-            yield x.expr, False
-    numbers = [x for x in plain if x.values.dtype.kind in "iu" and x.size <= 8][:12]
-    for x in numbers[1:]:
-        # Parities, signs and distances of an item and another.
-        for name in ("add", "sub"):
-            both = Call(name, (numbers[0].expr, x.expr))
-            yield both, False
-            yield Call("mod", (both, Literal(2))), False
-            yield Call("abs", (both,)), False
-    for a, x in enumerate(plain):
-        kind = x.values.dtype.kind
-        if kind in "iu":
-            counts = np.unique(x.values)
-            if len(counts) <= 12:
-                for value in counts.tolist():
-                    yield Call("eq", (x.expr, Literal(value))), True
-                    yield Call("le", (x.expr, Literal(value))), True
-        for y in plain[a + 1 :]:
-            if y.values.dtype.kind != kind or kind not in "iuU":
-                continue
-            yield Call("eq", (x.expr, y.expr)), True
-            if kind in "iu":
-                yield Call("lt", (x.expr, y.expr)), True
-                yield Call("gt", (x.expr, y.expr)), True
-
-
 def _fractions(
     problem: Problem, setting: Setting, places: Grid, values: np.ndarray
 ) -> Iterator[Answer]:
     """Real answers as quotients: a numerator by enumeration for each feature as denominator."""
     tolerance = max(problem.target.claim.decode.tolerance, 1e-7)
-    found = _first(setting, places, set())
+    found = features_of_places(setting, places, set())
     one = feature(Literal(1), np.ones(len(values), np.int64))
     counts = [x for x in found if x.values.dtype.kind in "iu" and (x.values > 0).all()]
     sums = []

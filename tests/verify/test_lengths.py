@@ -12,7 +12,7 @@ from dsl.domain import Domain
 from dsl.forcing import agrees_by_forcing, is_causal
 from dsl.parser import parse, parse_expression
 from dsl.reachable import levels, sample, structured
-from verify.lengths import verify
+from verify.lengths import agreement, verify
 from verify.sampling import matching
 
 LANGUAGE = (
@@ -107,6 +107,14 @@ def test_a_proof_that_stops_names_the_length_and_what_was_sampled_beyond():
 def test_an_error_beyond_the_enumerated_lengths_refutes():
     text = "def program(s):\n    return sum(s) if len(s) < 40 else 0\n"
     assert isinstance(verdict_on(counting(60), text, seconds=4.0), Refuted)
+
+
+def test_of_a_refuted_program_the_lengths_on_which_it_is_right_are_told():
+    target = replace(counting(60), domain=Domain("s: seq(int[0..1], 1..60)"))
+    text = "def program(s):\n    return sum(s) if len(s) < 7 else 0\n"
+    table = agreement(parse(text), target, deadline=time.monotonic() + 3, seed=0)
+    assert table["agrees_up_to_length"] == 6
+    assert table["exceptions"][0]["inputs"] == {"s": [0, 0, 0, 0, 0, 0, 1]}
 
 
 def echo(longest: int, broken: bool = False) -> Target:
