@@ -157,6 +157,20 @@ def children(expr: Expr) -> tuple[Expr, ...]:
             return ()
 
 
+_OPPOSITE = {"eq": "ne", "ne": "eq", "lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
+
+
+def negated(condition: Expr) -> Expr:
+    """The opposite of a condition, without `not` where a comparison can be turned round."""
+    match condition:
+        case Call("not", (inner,)):
+            return inner
+        case Call(name, (a, b)) if name in _OPPOSITE:
+            return Call(_OPPOSITE[name], (a, b))
+        case _:
+            return Call("not", (condition,))
+
+
 def walk(expr: Expr) -> Iterator[Expr]:
     """The expression and all that it contains, parents first, without recursion."""
     stack = [expr]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dsl.program import Call, Expr, Literal
+from dsl.program import Call, Expr, Literal, negated
 
 PROBES = 48
 _BLOCK = 1 << 21
@@ -305,7 +305,7 @@ class Bank:
     def _built(self, operator: Operator, one: int, other: int) -> Expr:
         left = self.expr(operator.takes, one)
         if operator.unary:
-            return Call(operator.name, (left,))
+            return negated(left) if operator.name == "not" else Call(operator.name, (left,))
         right = self.expr(operator.takes, other)
         # Literals read better on the right.
         if isinstance(left, Literal) and operator.commutes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dsl.claim import Hypothesis
-from dsl.program import Call, Expr, Literal, Program, walk
+from dsl.program import Call, Expr, Literal, Program, negated, walk
 from synth.enumeration import Bank, Leaf
 from synth.expressions import disagreements, starting_leaves
 from synth.leaves import Inputs, chosen
@@ -165,23 +165,8 @@ def _branch(material: Material, rows: np.ndarray, depth: int, deadline: float, n
         and not (isinstance(otherwise, Call) and otherwise.primitive == "ite")
     ):
         # The shorter branch first: the rest reads as a list.
-        return Call("ite", (_opposite(test), otherwise, then))
+        return Call("ite", (negated(test), otherwise, then))
     return Call("ite", (test, then, otherwise))
-
-
-def _opposite(test: Expr) -> Expr:
-    match test:
-        case Call("lt", args):
-            return Call("ge", args)
-        case Call("gt", args):
-            return Call("le", args)
-        case Call("eq", args):
-            return Call("ne", args)
-        case Call("ne", args):
-            return Call("eq", args)
-        case Call("not", (inner,)):
-            return inner
-    return Call("not", (test,))
 
 
 def _best_leaf(material: Material, rows: np.ndarray) -> tuple[Expr, int]:

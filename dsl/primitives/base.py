@@ -49,12 +49,20 @@ FALSE, TRUE, EITHER = Interval(0, 0), Interval(1, 1), Interval(0, 1)
 
 
 def outward(low: Number, high: Number) -> Interval:
-    """The interval widened by one unit in the last place where its ends are floats."""
-    if isinstance(low, float):
-        low = math.nextafter(low, -math.inf)
-    if isinstance(high, float):
-        high = math.nextafter(high, math.inf)
-    return Interval(low, high)
+    """The interval widened by one unit in the last place where an end is a float: then the values
+    in it may be, and an integer among them was rounded."""
+    if not isinstance(low, float) and not isinstance(high, float):
+        return Interval(low, high)
+    return Interval(
+        math.nextafter(_rounded(low), -math.inf), math.nextafter(_rounded(high), math.inf)
+    )
+
+
+def _rounded(end: Number) -> float:
+    try:
+        return float(end)
+    except OverflowError:
+        return math.inf if end > 0 else -math.inf
 
 
 class Primitive:

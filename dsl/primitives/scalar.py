@@ -203,8 +203,10 @@ class Mod(_Division):
         if whole and m.low == m.high and a.low // m.low == a.high // m.low:
             ends = (a.low % m.low, a.high % m.low)
             return Interval(min(ends), max(ends))
-        gap = 1 if whole else 0
-        return Interval(0, m.high - gap) if m.low > 0 else Interval(m.low + gap, 0)
+        if not whole:
+            # A tiny negative number leaves the divisor itself, as floats round.
+            return outward(0.0, m.high) if m.low > 0 else outward(m.low, 0.0)
+        return Interval(0, m.high - 1) if m.low > 0 else Interval(m.low + 1, 0)
 
 
 class TrueDiv(_Division):

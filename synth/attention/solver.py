@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dsl.program import Call, Constant, Expr, Literal, walk
+from dsl.program import Call, Constant, Expr, Literal, negated, walk
 from synth.enumeration import Bank, Leaf
 from synth.trees import Formulas, Material, smallest_trees
 
@@ -120,7 +120,7 @@ def tabulated(key: Expr, keys: list[Any], values: list[Any]) -> Answer:
             else Call("contains", (key, Literal(tuple(rare))))
         )
         if isinstance(rare[0], bool):
-            test = key if rare[0] else Call("not", (key,))
+            test = key if rare[0] else negated(key)
         return Answer(either(test, kinds[0], kinds[1]), how="set")
     default = kinds[-1]
     table = dict(zip(keys, values, strict=True))
@@ -136,7 +136,7 @@ def either(test: Expr, yes: Any, no: Any) -> Expr:
     if (yes, no) == (True, False) and isinstance(yes, bool):
         return test
     if (yes, no) == (False, True) and isinstance(yes, bool):
-        return Call("not", (test,))
+        return negated(test)
     if (yes, no) == (1, 0) and isinstance(yes, int):
         return Call("int", (test,))
     return Call("ite", (test, Literal(yes), Literal(no)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsl.program import Assign, Call, Expr, Literal, Variable, children, walk
+from dsl.program import Assign, Call, Expr, Literal, Variable, children, negated, walk
 from synth.inequalities.forms import integer_bits
 
 NODE_BITS = 6.0
@@ -238,7 +238,7 @@ def _gated(score: Expr, gate: Expr, truths: list[np.ndarray], low: int) -> Expr:
         options.append(_either(_intervals(score, off, low), _both(gate, score, extra, low)))
     elif (off | ~on).all():
         extra = _least_runs(off & ~on, on)
-        closed = Call("not", (gate,))
+        closed = negated(gate)
         options.append(_either(_intervals(score, on, low), _both(closed, score, extra, low)))
     return min(options, key=nodes)
 
@@ -368,7 +368,7 @@ def _literals(counts: Counts, grid: np.ndarray) -> list[_Gate]:
         feature = Variable(f"f{i}")
         if arity == 2:
             found.append(_Gate(feature, grid[i] == 1, 1.0))
-            found.append(_Gate(Call("not", (feature,)), grid[i] == 0, 1.1))
+            found.append(_Gate(negated(feature), grid[i] == 0, 1.1))
             continue
         for value in range(arity):
             found.append(_Gate(Call("eq", (feature, Literal(value))), grid[i] == value, 3.0))

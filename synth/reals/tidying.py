@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from dsl.program import Call, Expr, Literal, Variable
+from dsl.program import Call, Expr, Literal, Variable, negated
 from synth.reals.cuts import Cut, separating, threshold_of
 from synth.reals.decimals import digits, simplest
 from synth.reals.points import Box
@@ -247,11 +247,3 @@ def conditional(test: Expr, then: Expr, otherwise: Expr, *, numbers: bool = True
     if then == otherwise:
         return then
     return Call("ite", (test, then, otherwise))
-
-
-_OPPOSITE = {"gt": "le", "lt": "ge", "ge": "lt", "le": "gt"}
-
-
-def negated(test: Expr) -> Expr:
-    assert isinstance(test, Call)
-    return Call(_OPPOSITE[test.primitive], test.args)

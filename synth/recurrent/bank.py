@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsl.program import Call, Expr, Literal, Variable
+from dsl.program import Call, Expr, Literal, Variable, negated
 
 LARGEST = 2**31
 """Values beyond this are dropped, so that no product of two wraps around."""
@@ -244,18 +244,6 @@ class Bank:
                 return Call(name, (self.expr(a), Literal(b)))
             case _:
                 return Call(name, (self.expr(a), self.expr(b)))
-
-
-def negated(condition: Expr) -> Expr:
-    """The opposite of a condition, without `not` where a comparison can be turned round."""
-    opposite = {"eq": "ne", "ne": "eq", "lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
-    match condition:
-        case Call("not", (inner,)):
-            return inner
-        case Call(name, (a, b)) if name in opposite:
-            return Call(opposite[name], (a, b))
-        case _:
-            return Call("not", (condition,))
 
 
 def leaf(expr: Expr, values: np.ndarray, *, truth: bool) -> Leaf:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsl.program import Call, Expr, Literal
-from synth.recurrent.bank import Bank, Leaf, literal_cost, negated
+from dsl.program import Call, Expr, Literal, negated
+from synth.recurrent.bank import Bank, Leaf, literal_cost
 
 _CONDITIONS, _LEAVES = 1200, 2500
 

@@ -17,7 +17,9 @@ from dsl.program import size
 from verify import checker
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-EXAMPLES = sorted(path.parent for path in (ROOT / "examples").rglob("task.toml"))
+FOLDERS = sorted(path.parent for path in (ROOT / "examples").rglob("task.toml"))
+EXAMPLES = [folder for folder in FOLDERS if task.read(folder).domain.raw_size is not None]
+"""Those with finitely many inputs; what is proven of the others depends on the time there is."""
 
 
 @pytest.mark.parametrize("folder", EXAMPLES, ids=lambda folder: folder.name)
