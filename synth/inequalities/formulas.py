@@ -91,6 +91,8 @@ def substituted(expr: Expr, values: dict[str, Expr]) -> Expr:
     match expr:
         case Variable(name) if name in values:
             return values[name]
+        case Call("not", (inner,)):
+            return negated(substituted(inner, values))
         case Call(primitive, args, options):
             return Call(primitive, tuple(substituted(arg, values) for arg in args), options)
     assert not children(expr)
