@@ -13,6 +13,7 @@ import numpy as np
 from synth.recurrent.columns import Column, partition
 
 _CHEAP = 22
+_LONGEST_CHAIN = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,10 @@ def closed_sets(data: Setting, *, most: int, deadline: float) -> Iterator[tuple[
     seen: set[tuple[int, ...]] = {()}
     given: set[tuple[int, ...]] = set()
     quick = min(deadline, time.monotonic() + 0.15 * (deadline - time.monotonic()))
-    for chosen in _cheap_sets(data):
+    for chosen in itertools.chain(_chains(data, deadline), _cheap_sets(data)):
         if time.monotonic() > quick:
             break
-        if conflict(data, chosen) is None:
+        if chosen not in given and conflict(data, chosen) is None:
             given.add(chosen)
             yield chosen
     while heap and time.monotonic() < deadline:
@@ -77,6 +78,39 @@ def closed_sets(data: Setting, *, most: int, deadline: float) -> Iterator[tuple[
             heapq.heappush(heap, (priority, grown))
 
 
+def _chains(data: Setting, deadline: float) -> Iterator[tuple[int, ...]]:
+    """Columns that fix the answer alone, each with what fixes it, and what fixes that: delay lines
+    of any length, for which no search among sets is needed."""
+    order = np.argsort(data.cost, kind="stable").tolist()
+    for column in order:
+        if time.monotonic() > deadline:
+            return
+        state = data.now[:, column]
+        if _clash(state if data.final else _with_symbol(data, state), data.answer) is not None:
+            continue
+        chain = [column]
+        while (source := _source(data, chain[-1], order)) is not None and source not in chain:
+            chain.append(source)
+            if len(chain) > _LONGEST_CHAIN:
+                break
+        yield tuple(sorted(chain))
+
+
+def _source(data: Setting, column: int, order: Sequence[int]) -> int | None:
+    """The cheapest column that, with the symbol, fixes the next value of a column; None where the
+    symbol does alone, or no column does."""
+    wanted = data.then[:, column]
+    if _clash(data.symbol, wanted) is None:
+        return None
+    return next(
+        (i for i in order if _clash(_with_symbol(data, data.now[:, i]), wanted) is None), None
+    )
+
+
+def _with_symbol(data: Setting, state: np.ndarray) -> np.ndarray:
+    return partition(state * (int(data.symbol.max(initial=0)) + 1) + data.symbol)
+
+
 def _cheap_sets(data: Setting) -> list[tuple[int, ...]]:
     """All single columns, and small sets of those that are least far fetched, whatever their
     entropy: recurrences over numbers have states without end, and would come last."""
@@ -94,7 +128,7 @@ def conflict(data: Setting, chosen: tuple[int, ...]) -> tuple[np.ndarray, np.nda
     pairs = _clash(state, data.answer) if data.final else None
     if pairs is not None:
         return pairs
-    group = partition(state * (int(data.symbol.max(initial=0)) + 1) + data.symbol)
+    group = _with_symbol(data, state)
     if not data.final:
         pairs = _clash(group, data.answer)
         if pairs is not None:

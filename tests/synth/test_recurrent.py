@@ -65,6 +65,16 @@ def test_the_absolute_difference_of_neighbours_is_found_on_a_large_alphabet():
     assert "abs(previous - x_t)" in text
 
 
+def test_a_delay_of_four_steps_on_a_large_alphabet_is_a_chain_of_variables():
+    def delayed(state, x):
+        first, *rest = state or (0, 0, 0, 0)
+        return first, (*rest, x)
+
+    text = best_text(teacher_of(delayed, (Channel("x", -100, 99),)))
+    assert text.count("previous") >= 4
+    assert text.count("\n") <= 12
+
+
 def test_a_map_that_needs_a_condition_is_covered():
     rng = np.random.default_rng(1)
     s, x = rng.integers(-5, 6, 120), rng.integers(0, 2, 120)
