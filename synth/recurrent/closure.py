@@ -81,6 +81,8 @@ def closed_sets(data: Setting, *, most: int, deadline: float) -> Iterator[tuple[
 def _chains(data: Setting, deadline: float) -> Iterator[tuple[int, ...]]:
     """Columns that fix the answer alone, each with what fixes it, and what fixes that: delay lines
     of any length, for which no search among sets is needed."""
+    if not data.final and _clash(data.symbol, data.answer) is None:
+        return
     order = np.argsort(data.cost, kind="stable").tolist()
     for column in order:
         if time.monotonic() > deadline:
