@@ -3,28 +3,31 @@
 Guidance: a candidate that can be read off linearly from some layer of the network is probably one
 of its own variables.  Such candidates join the leaves of the next round, where they cost as little
 as a variable, so deep expressions are found in shallow steps.
+The unguided search goes on beside it with an equal share, so that wrong guesses cost a factor.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from dsl.agreement import agreeing
 from dsl.claim import Hypothesis
-from dsl.program import Call, Expr, Literal, Program, walk
+from dsl.program import Call, Expr, Literal, Program, Variable, walk
 from synth.enumeration import Bank, Leaf
 from synth.leaves import Inputs, chosen, expressions, literals
 from synth.problem import Problem
-from synth.statistics import Basis, decodability, layers
+from synth.statistics import Basis, decodability, layers, orthonormal
 
 _ROWS = 384
-_ROUNDS = 6
+_FIRST_SHARE = 50_000
 _FEATURES = 10
-_DECODABLE = 0.98
+_MOST_FEATURES = 20
+_DECODABLE = 0.9
 _LARGEST = 2**31 - 1
 
 
@@ -33,7 +36,6 @@ class Effort:
     """How far each round goes, and whether the activations guide it."""
 
     guided: bool = True
-    first_cost: int = 6
     last_cost: int = 12
     capacity: int = 30_000
 
@@ -93,29 +95,67 @@ def _candidates(
     leaves = starting_leaves(problem, inputs)
     if not leaves:
         return 0
-    bases = layers(problem.target, inputs) if effort.guided else ()
-    tried, rounds = 0, _ROUNDS if effort.guided else 1
-    for number in range(rounds):
-        last = number + 1 == rounds
-        goal_rows = tuple(goal for goal, _ in goals)
-        bank = Bank(leaves, goals=goal_rows, capacity=effort.capacity, seed=problem.seed)
-        known = {"int": 0, "bool": 0}
-        limit = effort.last_cost if last else effort.first_cost
-        while bank.cost < limit and time.monotonic() < problem.deadline:
+    goal_rows = tuple(goal for goal, _ in goals)
+    numbers = literals(problem, inputs.values)
+
+    def bank_of(more: list[Leaf]) -> Growing:
+        bank = Bank(leaves + more, goals=goal_rows, capacity=effort.capacity, seed=problem.seed)
+        return Growing(bank, {"int": 0, "bool": 0})
+
+    def grown(growing: Growing, share: int) -> Iterator[tuple[Expr, int]]:
+        """What a bank finds while it has tried fewer than `share` candidates."""
+        bank = growing.bank
+        while bank.tried < share and bank.cost < effort.last_cost:
+            if time.monotonic() > problem.deadline:
+                return
             for found in bank.grow(bank.cost + 1, problem.deadline):
                 for expr in _wrapped(found.expr, bank, inputs, problem, goals):
-                    yield expr, tried + found.tried
-            for expr in finished(bank, known, goals, literals(problem, inputs.values)):
-                yield expr, tried + bank.tried
-        tried += bank.tried
-        fresh = features(bank, leaves, bases) if bases and not last else []
-        if not fresh and not last:
-            # The activations name nothing new: go on without them.
-            effort, bases = replace(effort, first_cost=effort.first_cost + 2), bases
-            if effort.first_cost > effort.last_cost:
-                return tried
-        leaves = leaves + fresh
-    return tried
+                    yield expr, found.tried
+            for expr in finished(bank, growing.known, goals, numbers):
+                yield expr, bank.tried
+
+    plain = bank_of([])
+    if not effort.guided:
+        yield from grown(plain, sys.maxsize)
+        return plain.bank.tried
+    bases = layers(problem.target, inputs)
+    explained = alone(problem, inputs)
+    spent, share, fresh, widest = 0, _FIRST_SHARE, list[Leaf](), plain
+    while time.monotonic() < problem.deadline and plain.bank.cost < effort.last_cost:
+        yield from ((expr, spent + tried) for expr, tried in grown(plain, share))
+        found = features(widest.bank, leaves + fresh, bases, explained)
+        if found:
+            fresh = [*fresh, *found][-_MOST_FEATURES:]
+            widest = bank_of(fresh)
+            before = spent + plain.bank.tried
+            yield from ((expr, before + tried) for expr, tried in grown(widest, share))
+            spent += widest.bank.tried
+        share *= 4
+    return spent + plain.bank.tried
+
+
+@dataclass(frozen=True, slots=True)
+class Growing:
+    """A bank, and how many of its rows were looked at for goals that are one step away."""
+
+    bank: Bank
+    known: dict[str, int]
+
+
+def alone(problem: Problem, inputs: Inputs) -> np.ndarray:
+    """Orthonormal columns that span all sums of functions of one input each (N, d): what holds them
+    says nothing of how inputs are combined.  Empty where inputs have too many values for that."""
+    columns = [inputs.column(problem, Variable(name)) for name in problem.target.domain.names]
+    tests = [
+        column[:, None] == np.unique(column)
+        for column in columns
+        if column is not None and column.ndim == 1 and column.dtype.kind in "iub"
+    ]
+    count = len(inputs.values)
+    if not tests or sum(test.shape[1] for test in tests) > count // 3:
+        return np.empty((count, 0))
+    table = np.concatenate(tests, 1).astype(np.float64)
+    return orthonormal(table, table.shape[1])
 
 
 def _goals(values: np.ndarray) -> list[tuple[np.ndarray, tuple[str, str] | None]]:
@@ -242,22 +282,30 @@ def _shifted(expr: Expr, offset: int) -> Expr:
     return Call("add" if offset > 0 else "sub", (expr, Literal(abs(offset))))
 
 
-def features(bank: Bank, leaves: list[Leaf], bases: tuple[Basis, ...]) -> list[Leaf]:
-    """The candidates that the activations hold most clearly and the leaves do not span."""
+def features(
+    bank: Bank, leaves: list[Leaf], bases: tuple[Basis, ...], explained: np.ndarray
+) -> list[Leaf]:
+    """The candidates that the activations hold most clearly, beyond what the leaves span and what
+    the inputs explain one by one."""
     known = {leaf.expr for leaf in leaves}
     ranked: list[tuple[float, int, str, int]] = []
+    places = tuple(rest for basis in bases if (rest := _beyond(basis, explained)).vectors.size)
     for name in ("int", "bool"):
-        rows = bank.rows(name)
-        if not len(rows):
+        rows = bank.rows(name).astype(np.float64)
+        if not len(rows) or not places:
             continue
+        rows -= rows.mean(1, keepdims=True)
+        rest = rows - (rows @ explained) @ explained.T
+        joint = np.einsum("ij,ij->i", rest, rest) > 1e-3 * np.einsum("ij,ij->i", rows, rows)
         span = np.array([leaf.values for leaf in leaves], float)
-        scores = decodability(rows, bases, span)
+        span -= (span @ explained) @ explained.T
+        scores = np.where(joint, decodability(rest, places, span), 0.0)
         for i in np.argsort(-scores, kind="stable")[: 4 * _FEATURES]:
             if scores[i] >= _DECODABLE:
-                ranked.append((-float(scores[i]), int(i), name, int(i)))
+                ranked.append((-round(float(scores[i]), 2), int(i), name, int(i)))
     fresh: list[Leaf] = []
     taken: list[np.ndarray] = []
-    for _, _, name, row in sorted(ranked, key=lambda r: (_nodes(bank.expr(r[2], r[3])), r)):
+    for _, _, name, row in sorted(ranked, key=lambda r: (r[0], _nodes(bank.expr(r[2], r[3])), r)):
         expr, values = bank.expr(name, row), bank.rows(name)[row]
         if expr in known or any(_same_up_to_scale(values, other) for other in taken):
             continue
@@ -266,6 +314,13 @@ def features(bank: Bank, leaves: list[Leaf], bases: tuple[Basis, ...]) -> list[L
         if len(fresh) == _FEATURES:
             break
     return fresh
+
+
+def _beyond(basis: Basis, explained: np.ndarray) -> Basis:
+    """What a layer holds besides sums of functions of one input each."""
+    rest = basis.vectors - explained @ (explained.T @ basis.vectors)
+    left, strength, _ = np.linalg.svd(rest, full_matrices=False)
+    return Basis(basis.name, left[:, strength > 1e-3])
 
 
 def _nodes(expr: Expr) -> int:
