@@ -1,6 +1,7 @@
 """How fast exhaustive verification is, next to the bare network on the same inputs.
 
-`python -m benchmarks.throughput`: for networks of several sizes, inputs per second of the whole
+`python -m benchmarks.throughput [FOLDER ...]`: for networks of several sizes, and those of task
+folders, inputs per second of the whole
 proof (drawing inputs, packing, network, decoding, program, comparison, digest) and of the runtime
 alone on inputs that are packed already, both on one core, in turns within one run.
 """
@@ -12,11 +13,12 @@ import json
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from distill import oracle
+from distill import oracle, task
 from dsl.claim import Claim, Decode, Proved, Refuted, Target
 from dsl.domain import BLOCK, Domain
 from dsl.parser import parse, parse_expression
@@ -57,15 +59,14 @@ def target_of(case: Case) -> Target:
     return Target(domain, claim, oracle.from_torch(module))
 
 
-def rates(case: Case) -> dict[str, float]:
+def rates(target: Target, rounds: int) -> dict[str, float]:
     """Inputs per second of the proof and of the runtime, medians of several rounds."""
-    target = target_of(case)
-    program = parse(f"def program({', '.join(case.names)}):\n    return 0\n")
+    program = parse(f"def program({', '.join(target.domain.names)}):\n    return 0\n")
     size = target.domain.raw_size
     assert size is not None
     packed = [target.pack(batch) for batch in target.domain.batches(BLOCK)]
     proof, bare = [], []
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         started = time.perf_counter()
         for block in packed:
             target.runtime(block)
@@ -84,12 +85,13 @@ def rates(case: Case) -> dict[str, float]:
     }
 
 
-def main() -> int:
+def main(folders: list[str]) -> int:
     import torch
 
     torch.set_num_threads(1)
     np.seterr(all="ignore")
-    rows = {case.name: rates(case) for case in CASES}
+    rows = {case.name: rates(target_of(case), _ROUNDS) for case in CASES}
+    rows |= {Path(folder).name[:20]: rates(task.load(folder), 3) for folder in folders}
     print(f"{'network':<20} {'inputs':>9} {'proof M/s':>10} {'runtime M/s':>12} {'ratio':>6}")
     for name, row in rows.items():
         print(
@@ -101,4 +103,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
