@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from synth.recurrent.closure import closed_sets, setting
 from synth.recurrent.columns import Column, clock, distinct, lags, probes, recurrences
 from synth.recurrent.machine import Machine, best_machine
 from synth.recurrent.traces import Teacher, Traces
+
+_SHARE = 0.5
+"""Of the time, for making columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +39,19 @@ def moduli_of(teacher: Teacher, traces: Traces) -> tuple[int, ...]:
     return tuple(sorted(n for n in numbers if n >= 2))
 
 
-def columns_of(teacher: Teacher, traces: Traces, moduli: tuple[int, ...]) -> list[Column]:
-    """All columns, those that are constant or the same as a cheaper one left out."""
+def columns_of(
+    teacher: Teacher, traces: Traces, moduli: tuple[int, ...], deadline: float
+) -> list[Column]:
+    """The columns that can be made until the deadline, those that are constant or the same as a
+    cheaper one left out."""
     depth = 4 if teacher.alphabet <= 4 else 3
-    return distinct(
-        column
-        for source in (
-            lags(teacher, traces),
-            clock(traces),
-            recurrences(teacher, traces, moduli),
-            probes(teacher, traces, depth),
-        )
-        for column in source
+    source = itertools.chain(
+        lags(teacher, traces),
+        clock(traces),
+        recurrences(teacher, traces, moduli),
+        probes(teacher, traces, depth),
     )
+    return distinct(itertools.takewhile(lambda _: time.monotonic() < deadline, source))
 
 
 def candidates(
@@ -55,7 +59,10 @@ def candidates(
 ) -> Iterator[Candidate]:
     """Machines that agree with all traces, each cheaper than those before."""
     moduli = moduli_of(teacher, traces)
-    columns = columns_of(teacher, traces, moduli)
+    started = time.monotonic()
+    columns = columns_of(teacher, traces, moduli, started + _SHARE * (deadline - started))
+    if not columns:
+        return
     data = setting(columns, traces.words, traces.answers, final=not teacher.every_step, limit=600)
     tried, best = len(columns), np.inf
     for found, chosen in enumerate(closed_sets(data, most=5, deadline=deadline), 1):
