@@ -2,6 +2,6 @@
 
 import sys
 
-from distill.cli import main
+from distill.cli import command
 
-sys.exit(main())
+sys.exit(command())

@@ -18,6 +18,24 @@ from typing import Any
 BROKEN, USAGE, UNDECIDED, INTERRUPTED, INTERNAL = 1, 2, 3, 130, 70
 
 
+def command() -> int:
+    """`main` for the console: an error of our own ends with its traceback, a word on what to do
+    with it, and exit code 70."""
+    sys.excepthook = _internal
+    return main()
+
+
+def _internal(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    sys.__excepthook__(kind, error, trace)
+    print(
+        "internal error: this is a defect of distill; please report the lines above",
+        file=sys.stderr,
+    )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERNAL)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     from dsl.errors import DistillError
@@ -392,4 +410,4 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

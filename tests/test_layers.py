@@ -94,6 +94,16 @@ def test_help_takes_little_longer_than_python_itself() -> None:
     assert min(help_ for help_, _ in pairs) < 5 * min(bare for _, bare in pairs)
 
 
+def test_a_defect_of_our_own_ends_with_70_and_asks_to_be_reported() -> None:
+    code = "import distill.cli as c; c._parser = lambda: 1 / 0; c.command()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 70
+    assert "ZeroDivisionError" in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "internal error: this is a defect of distill; please report the lines above"
+    )
+
+
 def test_every_public_name_can_be_reached() -> None:
     import distill
 
@@ -117,7 +127,7 @@ def test_the_wheel_holds_the_four_packages_only() -> None:
         for path in files(package)
     } - set(found)
     assert missing == set()
-    assert table["project"]["scripts"] == {"distill": "distill.cli:main"}
+    assert table["project"]["scripts"] == {"distill": "distill.cli:command"}
 
 
 def test_no_name_of_this_distribution_is_a_module_that_python_has() -> None:
