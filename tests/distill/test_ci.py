@@ -77,8 +77,10 @@ def test_the_independent_checker_says_the_same(
 
 
 def pytest_run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # By name and alone: an installed copy would register itself a second time.
     command = [sys.executable, "-m", "pytest", "-p", "distill.pytest_plugin", *arguments]
     environment = {**__import__("os").environ, "PYTHONPATH": str(ROOT)}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
