@@ -9,7 +9,7 @@ joins the sample (CEGIS).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,6 +47,7 @@ _REACH = 16
 _ROUNDS = 8
 _DEEP = 7
 _CLOSEST = "closest"
+_NEAREST = 12
 _SMALL, _LARGE = 14, 26
 
 
@@ -260,6 +261,15 @@ def _integral(expr: Expr, places: Grid, goal: Goal) -> Expr:
     return expr
 
 
+def _likely(found: Sequence[Feature], wanted: np.ndarray) -> list[Feature]:
+    """The shortest features, after the numbers that go along most closely with what is wanted."""
+    numbers = [x for x in found if x.values.dtype.kind in "iu" and np.ptp(x.values) > 0]
+    closeness = [abs(float(np.corrcoef(x.values, wanted)[0, 1])) for x in numbers]
+    order = sorted(range(len(numbers)), key=lambda i: (-round(closeness[i], 2), numbers[i].size))
+    near = [numbers[i] for i in order[:_NEAREST]] if np.ptp(wanted) > 0 else []
+    return near + [x for x in found if all(x is not other for other in near)][: 30 - len(near)]
+
+
 def _fractions(
     problem: Problem, setting: Setting, places: Grid, values: np.ndarray
 ) -> Iterator[Answer]:
@@ -282,7 +292,10 @@ def _fractions(
         if len(goal.kinds) > 200:
             continue
         work = Work(problem, goal, places, probes(goal, problem.rng()), (0, 1, 2, 3))
-        for answer in (*plain_answers(found, goal), *_expressed(work, found[:30], 5, 8000)):
+        for answer in (
+            *plain_answers(found, goal),
+            *_expressed(work, _likely(found, whole), 5, 8000),
+        ):
             expr = answer.expr
             if denominator is not one:
                 expr = Call("truediv", (expr, denominator.expr))

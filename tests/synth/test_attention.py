@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +73,21 @@ def test_a_head_that_finds_nothing_gives_the_most_frequent_item():
 
     text = first_exact(black_box('s: seq(tokens("abc"), 1..5)', shifted, labels=tuple("abc") * 14))
     assert "s[i - 1] if i >= 1 else min(" in text
+
+
+def test_an_average_is_the_quotient_of_a_difference_of_counts():
+    def balance(row):
+        ends = range(1, len(row) + 1)
+        return [(row[:end].count(0) - row[:end].count(1)) / end for end in ends]
+
+    target = black_box('s: seq(tokens("()a"), 1..6)', balance)
+    claim = replace(target.claim, decode=Decode("value", tolerance=1e-5))
+
+    def runtime(packed: np.ndarray) -> np.ndarray:
+        return np.array([balance(row) for row in packed.tolist()])[..., None]
+
+    text = first_exact(replace(target, claim=claim, runtime=runtime))
+    assert '(s[:i + 1].count("(") - s[:i + 1].count(")")) / (i + 1)' in text
 
 
 def test_unrelated_items_become_a_table():
