@@ -88,7 +88,8 @@ def _chains(data: Setting, deadline: float) -> Iterator[tuple[int, ...]]:
         if time.monotonic() > deadline:
             return
         state = data.now[:, column]
-        if _clash(state if data.final else _with_symbol(data, state), data.answer) is not None:
+        group = partition(state) if data.final else _with_symbol(data, state)
+        if _clash(group, data.answer) is not None:
             continue
         chain = [column]
         while (source := _source(data, chain[-1], order)) is not None and source not in chain:

@@ -89,3 +89,17 @@ def test_sums_are_written_without_brackets_and_positive_terms_first():
     a, b, c = Variable("a"), Variable("b"), Variable("c")
     nested = Call("sub", (Call("sub", (c, b)), Call("sub", (b, a))))
     assert tidy(nested) == Call("sub", (Call("add", (c, a)), Call("mul", (Literal(2), b))))
+
+
+def test_one_answer_for_a_whole_word_comes_from_its_prefixes():
+    def run_words(words):
+        sums = np.cumsum(words[:, :, 0], axis=1) % 3
+        return np.concatenate([np.zeros((len(words), 1), np.int64), sums == 2], axis=1), None
+
+    teacher = Teacher((Channel("x", 0, 1),), 0, 8, False, run_words)
+    traces = observed(teacher, sampled_words(teacher, 256, 8, np.random.default_rng(0)))
+    found = list(candidates(teacher, traces, deadline=time.monotonic() + 30, enough=4))
+    program = to_program(found[-1].machine, teacher, (("x", None),), "f")
+    word = np.array([[1, 0, 1, 1, 1, 0, 1, 0]])
+    assert bool(run(program, {"x": word})[0])
+    assert not bool(run(program, {"x": word[:, :6]})[0])
