@@ -153,7 +153,7 @@ def test_ties_are_listed_and_go_to_the_lowest_index(run: Run, tmp_path: Path) ->
 
 def test_time_that_is_up_before_anything_is_found(run: Run, tmp_path: Path) -> None:
     comparing(tmp_path / "model.onnx")
-    code, out, err = run("compile", "model.onnx", "-d", DOMAIN, "--time", "0.001s", "--quiet")
+    code, out, err = run("compile", "model.onnx", "-d", DOMAIN, "--time", "0.000000001s", "--quiet")
     assert (code, out) == (3, "")
     assert err == (
         "error[D301]: no hypothesis was found in the time given\n"
