@@ -9,6 +9,7 @@ Functions of the mathematical library are taken to be exact within `LIBRARY` (re
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,22 +32,24 @@ class Lines:
     high: np.ndarray
 
 
-class Relaxed:
+class Relaxed(ABC):
     """A function of one variable with all that its bounds need."""
 
     name: ClassVar[str]
 
+    @abstractmethod
     def value(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        raise NotImplementedError
+        """The function itself, in float64."""
 
+    @abstractmethod
     def lines(self, low: np.ndarray, high: np.ndarray, parameter: float) -> Lines:
-        raise NotImplementedError
+        """A line below and one above on each interval."""
 
+    @abstractmethod
     def range(
         self, low: np.ndarray, high: np.ndarray, parameter: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Bounds of the function on intervals."""
-        raise NotImplementedError
 
 
 class Relu(Relaxed):
@@ -77,12 +80,13 @@ class Relu(Relaxed):
 class Smooth(Relaxed):
     """A function with two derivatives."""
 
+    @abstractmethod
     def slope(self, x: np.ndarray, parameter: float) -> np.ndarray:
-        raise NotImplementedError
+        """The first derivative."""
 
+    @abstractmethod
     def curvature(self, low: np.ndarray, high: np.ndarray, parameter: float) -> np.ndarray:
         """An upper bound of |f''| on the interval."""
-        raise NotImplementedError
 
     def lines(self, low: np.ndarray, high: np.ndarray, parameter: float) -> Lines:
         width = high - low

@@ -7,6 +7,7 @@ last to the first, and results keep their places.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class _Arithmetic:
         return self.op("sub", Box(one, one) if self.boxes else one, x)
 
 
-class _Recurrent(TensorPrimitive):
+class _Recurrent(TensorPrimitive, ABC):
     """A recurrent layer; `run` is written once for arrays and boxes."""
 
     def numpy(self, *args: Any, **options: Any) -> Any:
@@ -70,8 +71,9 @@ class _Recurrent(TensorPrimitive):
         assert isinstance(found, Box)
         return found
 
+    @abstractmethod
     def run(self, *args: Any, **options: Any) -> Any:
-        raise NotImplementedError
+        """The layer on arrays or on boxes."""
 
     def cost(self, result: tuple[int, ...], *args: tuple[int, ...], **options: Any) -> float:
         return 2.0 * result[0] * sum(float(np.prod(arg)) for arg in args[2:])
