@@ -1,8 +1,7 @@
-"""Short expressions by enumeration, guided by what the network's activations hold.
+"""Short expressions by enumeration, guided by what the network does and holds (`synth.guidance`).
 
-Guidance: a candidate that can be read off linearly from some layer of the network is probably one
-of its own variables.  Such candidates join the leaves of the next round, where they cost as little
-as a variable, so deep expressions are found in shallow steps.
+Guidance names candidates that are probably variables of the rule.  They join the leaves of the next
+round, where they cost as little as an input, so deep expressions are found in shallow steps.
 The unguided search goes on beside it with an equal share, so that wrong guesses cost a factor.
 """
 
@@ -11,23 +10,22 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dsl.agreement import agreeing
 from dsl.claim import Hypothesis
-from dsl.program import Call, Expr, Literal, Program, Variable, walk
+from dsl.program import Call, Expr, Literal, Program
 from synth.enumeration import Bank, Leaf
+from synth.guidance import guides, nodes
 from synth.leaves import Inputs, chosen, expressions, literals
 from synth.problem import Problem
-from synth.statistics import Basis, decodability, layers, orthonormal
 
 _ROWS = 384
-_FIRST_SHARE = 50_000
-_FEATURES = 10
+_FIRST_SHARE = 500
+_SHORTENING = 1_000_000
 _MOST_FEATURES = 20
-_DECODABLE = 0.9
 _LARGEST = 2**31 - 1
 
 
@@ -38,10 +36,27 @@ class Effort:
     guided: bool = True
     last_cost: int = 12
     capacity: int = 30_000
+    candidates: int = sys.maxsize
 
 
 def propose(problem: Problem) -> Iterator[Hypothesis]:
-    yield from search(problem, Effort())
+    """What guided search finds; in place of a program without fault a shorter one, if the plain
+    search has one soon."""
+    for hypothesis in search(problem, Effort()):
+        if disagreements(problem, hypothesis.program, 1):
+            yield hypothesis
+        else:
+            yield _shorter(problem, hypothesis) or hypothesis
+
+
+def _shorter(problem: Problem, found: Hypothesis) -> Hypothesis | None:
+    effort = Effort(False, nodes(found.program.result) - 1, candidates=_SHORTENING)
+    for hypothesis in search(problem, effort):
+        if nodes(hypothesis.program.result) >= nodes(found.program.result):
+            return None
+        if not disagreements(problem, hypothesis.program, 1):
+            return replace(hypothesis, tried=found.tried + hypothesis.tried)
+    return None
 
 
 def search(problem: Problem, effort: Effort) -> Generator[Hypothesis, None, int]:
@@ -116,20 +131,23 @@ def _candidates(
 
     plain = bank_of([])
     if not effort.guided:
-        yield from grown(plain, sys.maxsize)
+        yield from grown(plain, effort.candidates)
         return plain.bank.tried
-    bases = layers(problem.target, inputs)
-    explained = alone(problem, inputs)
-    spent, share, fresh, widest = 0, _FIRST_SHARE, list[Leaf](), plain
+    guesses = guides(problem, inputs)
+    share, spent = _FIRST_SHARE, 0
     while time.monotonic() < problem.deadline and plain.bank.cost < effort.last_cost:
         yield from ((expr, spent + tried) for expr, tried in grown(plain, share))
-        found = features(widest.bank, leaves + fresh, bases, explained)
-        if found:
+        before = spent + plain.bank.tried
+        fresh, widest = list[Leaf](), plain
+        for guess in guesses:
+            found = guess(widest.bank, leaves + fresh)
+            if not found or time.monotonic() > problem.deadline:
+                continue
             fresh = [*fresh, *found][-_MOST_FEATURES:]
             widest = bank_of(fresh)
-            before = spent + plain.bank.tried
             yield from ((expr, before + tried) for expr, tried in grown(widest, share))
-            spent += widest.bank.tried
+            before += widest.bank.tried
+        spent = before - plain.bank.tried
         share *= 4
     return spent + plain.bank.tried
 
@@ -140,22 +158,6 @@ class Growing:
 
     bank: Bank
     known: dict[str, int]
-
-
-def alone(problem: Problem, inputs: Inputs) -> np.ndarray:
-    """Orthonormal columns that span all sums of functions of one input each (N, d): what holds them
-    says nothing of how inputs are combined.  Empty where inputs have too many values for that."""
-    columns = [inputs.column(problem, Variable(name)) for name in problem.target.domain.names]
-    tests = [
-        column[:, None] == np.unique(column)
-        for column in columns
-        if column is not None and column.ndim == 1 and column.dtype.kind in "iub"
-    ]
-    count = len(inputs.values)
-    if not tests or sum(test.shape[1] for test in tests) > count // 3:
-        return np.empty((count, 0))
-    table = np.concatenate(tests, 1).astype(np.float64)
-    return orthonormal(table, table.shape[1])
 
 
 def _goals(values: np.ndarray) -> list[tuple[np.ndarray, tuple[str, str] | None]]:
@@ -280,57 +282,6 @@ def _shifted(expr: Expr, offset: int) -> Expr:
     if offset == 0:
         return expr
     return Call("add" if offset > 0 else "sub", (expr, Literal(abs(offset))))
-
-
-def features(
-    bank: Bank, leaves: list[Leaf], bases: tuple[Basis, ...], explained: np.ndarray
-) -> list[Leaf]:
-    """The candidates that the activations hold most clearly, beyond what the leaves span and what
-    the inputs explain one by one."""
-    known = {leaf.expr for leaf in leaves}
-    ranked: list[tuple[float, int, str, int]] = []
-    places = tuple(rest for basis in bases if (rest := _beyond(basis, explained)).vectors.size)
-    for name in ("int", "bool"):
-        rows = bank.rows(name).astype(np.float64)
-        if not len(rows) or not places:
-            continue
-        rows -= rows.mean(1, keepdims=True)
-        rest = rows - (rows @ explained) @ explained.T
-        joint = np.einsum("ij,ij->i", rest, rest) > 1e-3 * np.einsum("ij,ij->i", rows, rows)
-        span = np.array([leaf.values for leaf in leaves], float)
-        span -= (span @ explained) @ explained.T
-        scores = np.where(joint, decodability(rest, places, span), 0.0)
-        for i in np.argsort(-scores, kind="stable")[: 4 * _FEATURES]:
-            if scores[i] >= _DECODABLE:
-                ranked.append((-round(float(scores[i]), 2), int(i), name, int(i)))
-    fresh: list[Leaf] = []
-    taken: list[np.ndarray] = []
-    for _, _, name, row in sorted(ranked, key=lambda r: (r[0], _nodes(bank.expr(r[2], r[3])), r)):
-        expr, values = bank.expr(name, row), bank.rows(name)[row]
-        if expr in known or any(_same_up_to_scale(values, other) for other in taken):
-            continue
-        taken.append(values)
-        fresh.append(Leaf(expr, values.copy()))
-        if len(fresh) == _FEATURES:
-            break
-    return fresh
-
-
-def _beyond(basis: Basis, explained: np.ndarray) -> Basis:
-    """What a layer holds besides sums of functions of one input each."""
-    rest = basis.vectors - explained @ (explained.T @ basis.vectors)
-    left, strength, _ = np.linalg.svd(rest, full_matrices=False)
-    return Basis(basis.name, left[:, strength > 1e-3])
-
-
-def _nodes(expr: Expr) -> int:
-    return sum(1 for _ in walk(expr))
-
-
-def _same_up_to_scale(a: np.ndarray, b: np.ndarray) -> bool:
-    x, y = a - a.mean(), b - b.mean()
-    norm = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return norm > 0 and abs(float(x @ y)) > 0.999999 * norm
 
 
 def _either(test: Expr, names: tuple[str, str]) -> Expr:
