@@ -146,8 +146,8 @@ def _inside(path: Path, rng: np.random.Generator) -> bytes:
 
 def read(path: Path) -> str:
     """What happens when a file is read: `loads`, or the code of the refusal."""
-    from distill.contents import required
-    from distill.frontends.registry import Source, frontend
+    from distill.frontends.registry import required
+    from distill.frontends.source import Source
     from dsl.errors import DistillError
 
     source = Source(path.parent, path, "")
@@ -155,13 +155,12 @@ def read(path: Path) -> str:
         if path.suffix == ".pt":
             from distill.frontends import weights
 
-            weights.module(path, "")
+            weights.network(path, "")
         elif path.suffix == ".safetensors":
             from distill.frontends import safetensors
 
             safetensors.read(path)
         else:
-            assert frontend(source)
             required(source, (3,))
     except DistillError as error:
         return error.code

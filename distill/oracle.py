@@ -255,15 +255,3 @@ def from_gpt2(folder: Path) -> Runtime:
             return np.asarray(model(torch.from_numpy(np.ascontiguousarray(batch))).logits.numpy())
 
     return chunked(run, 1024)
-
-
-def input_dtype(path: Path) -> str:
-    """The dtype of the first input of an exported program, as NumPy calls it; float32 where it
-    cannot be seen."""
-    if path.suffix != ".pt2" or not path.is_file():
-        return "float32"
-    program = exported_program(path)
-    for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in program.graph_signature.user_inputs:
-            return str(node.meta["val"].dtype).removeprefix("torch.")
-    return "float32"

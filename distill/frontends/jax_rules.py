@@ -159,7 +159,7 @@ def gather(
         return _gather_constant(b, x, index, dimension_numbers, slice_sizes)
     (axis,) = axes
     full = all(n == x.shape[i] for i, n in enumerate(slice_sizes) if i != axis)
-    if not full or slice_sizes[axis] != 1:
+    if not full or slice_sizes[axis] != 1 or (collapsed != axes and index.rank == 1):
         return _gather_constant(b, x, index, dimension_numbers, slice_sizes)
     at = b.squeeze(index, [-1])
     if at.is_constant:

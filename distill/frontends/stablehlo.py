@@ -21,7 +21,6 @@ from dsl.claim import Runtime, Translation
 from dsl.errors import DistillError
 from dsl.program import Program
 
-SUFFIXES = (".jax", ".jaxexport", ".jax_export", ".stablehlo")
 _LONGEST_LOOP = 10_000
 _HARMLESS = {"shape_assertion", "Sharding", "annotate_device_placement"}
 
@@ -29,7 +28,7 @@ _HARMLESS = {"shape_assertion", "Sharding", "annotate_device_placement"}
 def _broken() -> tuple[type[Exception], ...]:
     import struct
 
-    from jax._src.lib.mlir import ir
+    from jax.extend.mlir import ir
 
     return (
         *(ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError),
@@ -47,7 +46,7 @@ def read(path: Path) -> Any:
         content = bytearray(path.read_bytes())
         found = export.deserialize(content)
         shapes = [tuple(value.shape) for value in found.in_avals]
-        with _module(found) as module:
+        with _Module(found) as module:
             foreign = sorted(_foreign(module.operation))
     except _broken() as error:
         raise _unreadable(path.name, error) from None
@@ -87,15 +86,15 @@ def _unreadable(name: str, error: BaseException) -> DistillError:
     )
 
 
-class _module:
-    """The StableHLO module of an exported function, inside its own MLIR context."""
+class _Module:
+    """The StableHLO module of an exported function, inside an MLIR context of its own."""
 
     def __init__(self, found: Any) -> None:
         self.content = bytes(found.mlir_module_serialized)
 
     def __enter__(self) -> Any:
-        from jax._src.interpreters import mlir
-        from jax._src.lib.mlir.dialects import hlo
+        from jax.extend.mlir.dialects import stablehlo as hlo
+        from jax.interpreters import mlir
 
         self.context = mlir.make_ir_context()
         self.context.__enter__()
@@ -199,7 +198,7 @@ def program(found: Any, name: str, shape: tuple[int, ...]) -> Program:
         raise DistillError("D013", f"{name} takes rows of shape {axes}, not {shape}")
     builder = Builder()
     x = builder.input("x", shape, np.dtype(value.dtype))
-    with _module(found) as module:
+    with _Module(found) as module:
         walker = _Walker(builder, module)
         try:
             outputs = walker.called("main", [x])
@@ -222,6 +221,7 @@ class _Walker:
         self.builder = builder
         self.functions = {op.attributes["sym_name"].value: op for op in module.body.operations}
         self.missing: dict[str, list[str]] = {}
+        self.line = ""  # of the outermost call that is being walked
 
     def called(self, name: str, args: Sequence[Any]) -> list[Any]:
         return self.walked(self.functions[name].regions[0], args, {})
@@ -246,12 +246,15 @@ class _Walker:
     def applied(self, operation: Any, inputs: list[Any], scope: Mapping[Any, Any]) -> list[Any]:
         name = operation.name.removeprefix("stablehlo.")
         self.builder.hint = name
+        line, self.line = self.line, self.line or _line(operation)
         try:
             return self.translated(name, operation, inputs, scope)
         except Unsupported as reason:
             label = f"{name} ({reason})" if str(reason) else name
-            self.missing.setdefault(label, []).append(_line(operation))
+            self.missing.setdefault(label, []).append(_line(operation) or self.line)
             return [Missing() for _ in operation.results]
+        finally:
+            self.line = line
 
     def translated(
         self, name: str, operation: Any, inputs: list[Any], scope: Mapping[Any, Any]
@@ -310,7 +313,9 @@ class _Walker:
             at = self.builder.constant(np.asarray(place, index.dtype))
             taken = self.builder.elementwise("eq", index, at)
             found = [
-                a if Missing in (type(a), type(b)) else self.builder.elementwise("where", taken, b, a)
+                a
+                if Missing in (type(a), type(b))
+                else self.builder.elementwise("where", taken, b, a)
                 for a, b in zip(found, branches[place]())
             ]
         return list(found)
@@ -330,8 +335,8 @@ def _attributes(operation: Any) -> Iterator[tuple[str, Any]]:
 
 def _plain(attribute: Any) -> Any:
     """An attribute as numbers, text, tuples and arrays; dimension numbers as JAX spells them."""
-    from jax._src.lib.mlir import ir
-    from jax._src.lib.mlir.dialects import hlo
+    from jax.extend.mlir import ir
+    from jax.extend.mlir.dialects import stablehlo as hlo
 
     match attribute:
         case ir.IntegerAttr() | ir.BoolAttr() | ir.FloatAttr() | ir.StringAttr():

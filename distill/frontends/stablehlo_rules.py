@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from distill.frontends import jax_rules as j
-from distill.frontends import operators as o
 from distill.frontends.building import Builder, Unsupported, Value
 
 Rule: TypeAlias = Callable[..., Value]
@@ -198,12 +197,18 @@ def convolution(
         weight,
         dimension_numbers=specs,
         window_strides=window_strides or (1,) * count,
-        padding=np.zeros((count, 2), int).tolist() if padding is None else padding.tolist(),
+        padding=_pairs(padding, count),
         lhs_dilation=lhs_dilation or (1,) * count,
         rhs_dilation=rhs_dilation or (1,) * count,
         feature_group_count=feature_group_count,
         batch_group_count=batch_group_count,
     )
+
+
+def _pairs(padding: np.ndarray | None, count: int) -> list[tuple[int, int]]:
+    if padding is None:
+        return [(0, 0)] * count
+    return [(int(low), int(high)) for low, high in padding]
 
 
 def _spec(given: Any, side: str, first: str, second: str) -> tuple[int, ...]:
@@ -290,20 +295,20 @@ def windowed(
     b: Builder, inputs: Sequence[Value], kinds: tuple[str, ...], options: Mapping[str, Any]
 ) -> list[Value]:
     """What a reduction over windows gives: pooling, or a running sum."""
-    primitive = {("maximum",): "max_pool", ("add",): "avg_pool"}.get(kinds)
+    known: Mapping[tuple[str, ...], str] = {("maximum",): "max_pool", ("add",): "avg_pool"}
+    primitive = known.get(kinds)
     if primitive is None or len(inputs) != 2:
         raise Unsupported("with a body of its own")
     x, start = inputs
     if not start.is_constant or not _is_neutral(kinds[0], start.sample):
         raise Unsupported("from a start of its own")
     ones = (1,) * x.rank
-    padding = options.get("padding")
     params = {
         "window_dimensions": options["window_dimensions"],
         "window_strides": options.get("window_strides") or ones,
         "base_dilation": options.get("base_dilations") or ones,
         "window_dilation": options.get("window_dilations") or ones,
-        "padding": np.zeros((x.rank, 2), int).tolist() if padding is None else padding.tolist(),
+        "padding": _pairs(options.get("padding"), x.rank),
     }
     return [j.window(primitive)(b, SimpleNamespace(params=params), x)]
 
