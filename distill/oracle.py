@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from distill.frontends import onnx_package
 from dsl.claim import Recurrence, Runtime
 from dsl.errors import DistillError
 
@@ -117,16 +118,7 @@ def _state_width(path: Path) -> int:
 
 def from_onnx(path: Path) -> Runtime:
     """A session of onnxruntime; a fixed batch axis of 1 is freed where the results agree."""
-    try:
-        import onnx
-        import onnxruntime
-    except ImportError as error:
-        raise DistillError(
-            "D011",
-            f"reading {path.name} needs {error.name}",
-            remedy="pip install 'distillc[onnx]'",
-            exit_code=4,
-        ) from None
+    _, onnxruntime = onnx_package.required(path, "onnx", "onnxruntime")
 
     def session(content: bytes) -> Any:
         options = onnxruntime.SessionOptions()
@@ -135,20 +127,11 @@ def from_onnx(path: Path) -> Runtime:
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
+    model = onnx_package.read(path)
     try:
-        model = onnx.load(str(path))
-        fixed = session(path.read_bytes())
-    except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("onnx", "onnxruntime", "google"):
-            raise
-        line = str(error).strip().splitlines()[0]
-        raise DistillError(
-            "D010",
-            f"{path.name} is not a readable ONNX model",
-            place=str(path),
-            notes=(line[:200],),
-            exit_code=4,
-        ) from None
+        fixed = session(model.SerializeToString())
+    except onnx_package.broken() as error:
+        raise onnx_package.unreadable(path, error) from None
     name, shape = fixed.get_inputs()[0].name, fixed.get_inputs()[0].shape
     if shape and not isinstance(shape[0], int):
         return chunked(lambda batch: _output(fixed, name, batch))
@@ -182,10 +165,7 @@ def _output(session: Any, name: str, batch: np.ndarray) -> np.ndarray:
     """The first output of a session.  Raises ValueError for inputs that it does not take."""
     try:
         return np.asarray(session.run(None, {name: batch})[0])
-    except Exception as error:
-        # The classes of onnxruntime have no common base but this one.
-        if type(error).__module__.split(".")[0] != "onnxruntime":
-            raise
+    except onnx_package.of_runtime() as error:
         raise ValueError(str(error)) from None
 
 
@@ -215,9 +195,7 @@ def _freed(model: Any, session: Any) -> Callable[[str, np.ndarray], np.ndarray] 
                 tensor.CopyFrom(numpy_helper.from_array(numpy.asarray(shape), tensor.name))
     try:
         inner = session(copy.SerializeToString())
-    except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("onnx", "onnxruntime"):
-            raise
+    except onnx_package.broken():
         return None
 
     def run(name: str, batch: np.ndarray) -> np.ndarray:

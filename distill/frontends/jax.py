@@ -36,7 +36,12 @@ def runtime(function: Callable[..., Any], params: Any = None) -> Runtime:
     compiled = jax.jit(function)
 
     def run(batch: np.ndarray) -> np.ndarray:
-        found = compiled(batch) if params is None else compiled(params, batch)
+        try:
+            found = compiled(batch) if params is None else compiled(params, batch)
+        except TypeError as error:  # JAX's word for shapes that do not fit
+            raise ValueError(str(error)) from None
+        except (KeyError, AttributeError) as error:
+            raise _untraceable(function, batch.shape[1:], error) from None
         while isinstance(found, (tuple, list)):
             found = found[0]
         return np.asarray(found)
@@ -71,14 +76,8 @@ def program(
     given = (example,) if params is None else (params, example)
     try:
         closed = jax.make_jaxpr(function)(*given)
-    except (TypeError, ValueError, IndexError, KeyError, jax.errors.JAXTypeError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DistillError(
-            "D021",
-            f"{name} cannot be traced for rows of shape {shape}",
-            notes=(line[:200],),
-            exit_code=4,
-        ) from None
+    except _IN_A_FUNCTION as error:
+        raise _untraceable(function, shape, error) from None
     builder = Builder()
     leaves = [] if params is None else jax.tree_util.tree_flatten_with_path(params)[0]
     values: list[Value] = [
@@ -99,6 +98,24 @@ def program(
     if walker.missing:
         raise unsupported(name, walker.missing)
     return program_of(builder, outputs[0], name)
+
+
+_IN_A_FUNCTION = (TypeError, ValueError, IndexError, KeyError, AttributeError)
+"""What a user's function raises where it does not fit its parameters or inputs, and what JAX does
+where it cannot be traced."""
+
+
+def _untraceable(
+    function: Callable[..., Any], shape: tuple[int, ...], error: BaseException
+) -> DistillError:
+    name = getattr(function, "__name__", type(function).__name__)
+    line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return DistillError(
+        "D021",
+        f"{name} cannot be traced for rows of shape {shape}",
+        notes=(f"{type(error).__name__}: {line}"[:200],),
+        exit_code=4,
+    )
 
 
 class _Walker:

@@ -13,6 +13,7 @@ import numpy as np
 from distill.frontends import architectures, jax_modules, sklearn
 from dsl.claim import Runtime, Translation
 from dsl.errors import DistillError
+from dsl.program import Program
 
 
 def read(source: Any, dtype: str) -> tuple[Runtime, Translation]:
@@ -39,6 +40,23 @@ def read(source: Any, dtype: str) -> tuple[Runtime, Translation]:
         function, params = pair
         return jax.runtime(function, params), jax.translation(function, params, dtype)
     return _function(source, dtype)
+
+
+def program(source: Any, shape: tuple[int, ...], dtype: str) -> Program:
+    """The network for rows of a shape; raises what keeps a source from being one."""
+    if hasattr(source, "state_dict"):
+        from distill.frontends import exported, torch
+
+        return exported.program(torch.graph_of_module(source, shape, dtype), shape)
+    pair = jax_modules.paired(source)
+    if pair is not None:
+        from distill.frontends import jax
+
+        return jax.program(*pair, shape, dtype)
+    found = read(source, dtype)[1](shape)
+    if found is None:
+        raise DistillError("D020", f"there is no translation for rows of shape {shape}")
+    return found
 
 
 def is_network(source: Any) -> bool:

@@ -107,15 +107,15 @@ def _onnx_translation(source: Source) -> Translation:
 
 
 def _onnx_program(source: Source, shape: tuple[int, ...]) -> Program:
-    from distill.frontends import onnx
+    from distill.frontends import onnx, onnx_package
 
-    return onnx.program(onnx.read(source.model), source.model.name, shape)
+    return onnx.program(onnx_package.read(source.model), source.model.name, shape)
 
 
 def _onnx_declared(source: Source) -> Declared:
-    from distill.frontends import onnx
+    from distill.frontends import onnx, onnx_package
 
-    return onnx.declared(onnx.read(source.model))
+    return onnx.declared(onnx_package.read(source.model))
 
 
 def _jax_runtime(source: Source) -> Runtime:
@@ -162,6 +162,12 @@ def _weights_translation(source: Source) -> Translation:
     from distill.frontends import weights
 
     return weights.translation(source)
+
+
+def _weights_program(source: Source, shape: tuple[int, ...]) -> Program:
+    from distill.frontends import weights
+
+    return weights.program(source, shape)
 
 
 def _sklearn_runtime(source: Source) -> Runtime:
@@ -231,7 +237,7 @@ FRONTENDS: tuple[Frontend, ...] = (
         _jax_program,
         _jax_declared,
     ),
-    Frontend("weights", _is_weights, _weights_runtime, _weights_translation),
+    Frontend("weights", _is_weights, _weights_runtime, _weights_translation, _weights_program),
     Frontend(
         "sklearn",
         _suffix(".pkl", ".pickle", ".joblib"),

@@ -20,6 +20,7 @@ from distill.frontends.archives import BROKEN
 from distill.frontends.source import Source
 from dsl.claim import Runtime, Translation
 from dsl.errors import DistillError
+from dsl.program import Program
 
 _PREFIXES = ("module.", "_orig_mod.")
 _PICKLED = (".pt", ".pth", ".bin", ".ckpt")
@@ -48,6 +49,11 @@ def translation(source: Source) -> Translation:
 def read(source: Source) -> tuple[Runtime, Translation]:
     """A file of weights with its architecture, as a network in memory."""
     return memory.read(network(source.model, source.arch), source.dtype)
+
+
+def program(source: Source, shape: tuple[int, ...]) -> Program:
+    """The network for rows of a shape; raises what keeps it from being one."""
+    return memory.program(network(source.model, source.arch), shape, source.dtype)
 
 
 def network(path: Path, arch: str) -> Any:
