@@ -290,7 +290,7 @@ def outcomes(path: Path, count: int, folder: Path) -> tuple[dict[str, int], floa
             there.close()
             if not here.poll(300):
                 raise RuntimeError("the reader does not start")
-            if (first := here.recv()) not in ("loads", "D020"):
+            if (first := here.recv()) not in ("loads", "D020", "D021"):
                 raise RuntimeError(f"{path.name} does not load before it is damaged: {first}")
         damage(path, target, np.random.default_rng(seed))
         started = time.perf_counter()

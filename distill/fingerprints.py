@@ -121,7 +121,9 @@ def _onnx(path: Path) -> dict[str, str]:
         model = onnx_package.read(path)
     except DistillError:
         return {"content": _digest(path.read_bytes())}
-    found = {t.name: _digest(t.SerializeToString()) for t in model.graph.initializer}
+    for tensor in model.graph.initializer:
+        tensor.ClearField("data_location")  # where it lies is no part of it
+    found = {str(t.name): _digest(t.SerializeToString()) for t in model.graph.initializer}
     del model.graph.initializer[:]
     found["graph"] = _digest(model.graph.SerializeToString())
     return found

@@ -125,7 +125,10 @@ def from_onnx(path: Path) -> Runtime:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        providers = ["CPUExecutionProvider"]
+        return onnxruntime.InferenceSession(
+            content, options, providers=providers, enable_fallback=0
+        )
 
     model = onnx_package.read(path)
     try:
