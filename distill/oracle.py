@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from distill.frontends import onnx_package
+from distill.frontends.archives import BROKEN
 from dsl.claim import Recurrence, Runtime
 from dsl.errors import DistillError
 
@@ -222,14 +223,26 @@ def from_gpt2(folder: Path) -> Runtime:
             exit_code=4,
         ) from None
     import torch
+    from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
+    from safetensors import SafetensorError
 
+    from distill.frontends import gpt2
+
+    gpt2.refuse_misfitting(folder)
     logging: Any = transformers.logging
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     loader: Any = transformers.GPT2LMHeadModel
-    model = loader.from_pretrained(
-        str(folder), attn_implementation="eager", local_files_only=True
-    ).eval()
+    options = {"attn_implementation": "eager", "local_files_only": True}
+    try:
+        model, found = loader.from_pretrained(str(folder), output_loading_info=True, **options)
+    except (*BROKEN, SafetensorError, StrictDataclassError, HfHubHTTPError) as error:
+        raise gpt2.unreadable(folder, f"{type(error).__name__}: {error}") from None
+    missing = [str(name) for key in ("missing_keys", "mismatched_keys") for name in found[key]]
+    if missing:
+        # transformers would make them up.
+        raise gpt2.unreadable(folder, f"weights that are missing or do not fit: {missing[:6]}")
+    model = model.eval()
 
     def run(batch: np.ndarray) -> np.ndarray:
         with torch.no_grad():
