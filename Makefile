@@ -21,7 +21,7 @@ help:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0" -c constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,onnx,huggingface]" -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev,onnx,huggingface,flax,haiku,equinox,sklearn]" -c constraints.txt
 	@touch $(READY)
 
 demo: $(READY)

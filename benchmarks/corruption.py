@@ -2,19 +2,19 @@
 
 `python -m benchmarks.corruption --count 500` builds a small network, saves it in every format,
 damages each file in seeded ways (flipped bits, truncation, swapped blocks, runs of zeros, of the
-zip's own members) and reads each in a process of its own, under limits of time and memory.  Prints
-a table; exits 1 if a reader does anything but load or refuse.
+zip's and folder's own members) and reads each in a process of its own, under limits of time and
+memory.  Prints a table; exits 1 if a reader does anything but load or refuse.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import shutil
 import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ def built(folder: Path) -> dict[str, Path]:
     found = torch.export.export(module, (torch.zeros(2, 3),), dynamic_shapes=({0: batch},))
     torch.export.save(found, str(folder / "model.pt2"))
     torch.save(module.state_dict(), folder / "weights.pt")
+    torch.save(module, folder / "module.pt")
     torch.jit.trace(module, torch.zeros(2, 3)).save(str(folder / "script.pt"))
     arrays = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
     _onnx(arrays, folder / "model.onnx")
@@ -44,11 +45,75 @@ def built(folder: Path) -> dict[str, Path]:
     zeros = {f"{part}0_zp": np.array([0]) for part in "xy"}
     np.savez(folder / "quantised.npz", **layer, **scales, **zeros)
     _nnet(arrays, folder / "model.nnet")
+    _jax(arrays, folder)
+    _estimators(folder)
+    _gpt2(folder / "gpt2")
     names = (
-        *("model.pt2", "model.onnx", "weights.safetensors", "weights.pt", "script.pt"),
-        *("quantised.npz", "model.nnet"),
+        *("model.pt2", "model.onnx", "weights.safetensors", "weights.pt", "module.pt"),
+        *("script.pt", "quantised.npz", "model.nnet", "model.jax", "params.npz", "params.msgpack"),
+        *("model.eqx", "orbax", "gpt2", "model.pkl", "model.joblib"),
     )
     return {name: folder / name for name in names}
+
+
+def _jax(arrays: dict[str, np.ndarray], folder: Path) -> None:
+    """The network as jax.export, Flax, Equinox and Orbax save it, with its architecture."""
+    import equinox
+    import jax
+    import orbax.checkpoint as ocp
+    from flax import serialization
+    from jax import export
+
+    named = {"in": arrays["0.weight"], "out": arrays["2.weight"]}
+
+    def network(x: Any) -> Any:
+        return jax.nn.relu(x @ named["in"].T) @ named["out"].T
+
+    shape = jax.ShapeDtypeStruct(export.symbolic_shape("batch, 3"), np.float32)
+    content = export.export(jax.jit(network))(shape).serialize()
+    (folder / "model.jax").write_bytes(content)
+    np.savez(folder / "params.npz", **named)
+    (folder / "params.msgpack").write_bytes(serialization.to_bytes(named))
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / "orbax", named)
+    mlp = equinox.nn.MLP(3, 2, 8, 1, key=jax.random.key(0))
+    equinox.tree_serialise_leaves(folder / "model.eqx", mlp)
+    (folder / "architecture.py").write_text(_CODE, encoding="utf-8")
+
+
+ARCHITECTURES = {
+    **dict.fromkeys(("params.npz", "params.msgpack", "orbax"), "architecture.py:network"),
+    "model.eqx": "architecture.py:rows",
+}
+_CODE = """
+import equinox
+import jax
+
+def network(params, x):
+    return jax.nn.relu(x @ params["in"].T) @ params["out"].T
+
+def rows():
+    return equinox.nn.MLP(3, 2, 8, 1, key=jax.random.key(0))
+"""
+
+
+def _estimators(folder: Path) -> None:
+    import pickle
+
+    import joblib
+    from sklearn.neural_network import MLPRegressor
+
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    model = MLPRegressor(hidden_layer_sizes=(8,), solver="lbfgs", max_iter=5).fit(x, x[:, :2])
+    (folder / "model.pkl").write_bytes(pickle.dumps(model))
+    joblib.dump(model, folder / "model.joblib")
+
+
+def _gpt2(folder: Path) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(vocab_size=7, n_positions=6, n_embd=8, n_layer=1, n_head=2)
+    GPT2LMHeadModel(config).save_pretrained(str(folder))
 
 
 def _onnx(arrays: dict[str, np.ndarray], path: Path) -> None:
@@ -100,6 +165,26 @@ def _nnet(arrays: dict[str, np.ndarray], path: Path) -> None:
     path.write_text("\n".join(rows) + "\n", encoding="ascii")
 
 
+def damage(path: Path, target: Path, rng: np.random.Generator) -> None:
+    """Writes a damaged copy of a file, or of a folder with one of its files damaged or away."""
+    if path.is_file():
+        target.write_bytes(damaged(path.read_bytes(), path, rng))
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(path, target)
+    files = sorted(file for file in target.rglob("*") if file.is_file())
+    first, second = (files[int(i)] for i in rng.integers(0, len(files), 2))
+    content = first.read_bytes()
+    match rng.integers(6):
+        case 0:
+            first.unlink()
+        case 1:
+            first.write_bytes(second.read_bytes())
+            second.write_bytes(content)
+        case _ if content:
+            first.write_bytes(damaged(content, first, rng))
+
+
 def damaged(content: bytes, path: Path, rng: np.random.Generator) -> bytes:
     """The file with one kind of damage; of archives also of what lies inside, with right sums."""
     if zipfile.is_zipfile(path) and rng.random() < 0.5:
@@ -144,40 +229,40 @@ def _inside(path: Path, rng: np.random.Generator) -> bytes:
     return target.getvalue()
 
 
-def read(path: Path) -> str:
+def read(path: Path, arch: str) -> str:
     """What happens when a file is read: `loads`, or the code of the refusal."""
-    from distill.contents import required
-    from distill.frontends.registry import Source, frontend
+    from distill.fingerprints import fingerprint
+    from distill.frontends import registry, weights
+    from distill.frontends.source import Source
     from dsl.errors import DistillError
 
-    source = Source(path.parent, path, "")
+    source = Source(path.parent, path, arch)
+    if path.is_dir() and not arch:
+        source = Source(path, path / "model.safetensors")
     try:
-        if path.suffix == ".pt":
-            from distill.frontends import weights
-
-            weights.module(path, "")
-        elif path.suffix == ".safetensors":
-            from distill.frontends import safetensors
-
-            safetensors.read(path)
-        else:
-            assert frontend(source)
-            required(source, (3,))
+        fingerprint(source.folder, source.model)
+        reader = registry.frontend(source)
+        if path.suffix in (".pt", ".safetensors"):
+            weights.network(path, "")
+        elif path.suffix in (".onnx", ".jax"):
+            reader.runtime(source)
+        registry.required(source, (6,) if source.folder == path else (3,))
     except DistillError as error:
-        return error.code
+        return "loads" if error.code == "D016" else error.code
     return "loads"
 
 
-def _worker(connection: Any, reader: Callable[[Path], str]) -> None:
+def _worker(connection: Any, intact: Path, arch: str) -> None:
     """Reads files one after the other, within a limit of memory."""
     import torch.export.pt2_archive
 
-    assert torch.zeros(1).sum() == 0  # what torch itself takes is no part of the limits
+    assert torch.zeros(1).sum() == 0
+    connection.send(read(intact, arch))  # what the frameworks take is no part of the limits
     used = _used()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     while (path := connection.recv()) is not None:
         try:
-            connection.send(reader(Path(path)))
+            connection.send(read(Path(path), arch))
         except BaseException as error:
             connection.send(f"{type(error).__name__}: {error}"[:160])
 
@@ -191,8 +276,8 @@ def _used() -> int:
 
 def outcomes(path: Path, count: int, folder: Path) -> tuple[dict[str, int], float, list[str]]:
     """How often each outcome was seen, the longest time, and what must not happen."""
-    content = path.read_bytes()
     context = get_context("spawn")
+    arch = ARCHITECTURES.get(path.name, "")
     counts: dict[str, int] = {}
     longest, wrong = 0.0, []
     here, there, process = None, None, None
@@ -200,13 +285,14 @@ def outcomes(path: Path, count: int, folder: Path) -> tuple[dict[str, int], floa
     for seed in range(count):
         if process is None or not process.is_alive():
             here, there = context.Pipe()
-            process = context.Process(target=_worker, args=(there, read), daemon=True)
+            process = context.Process(target=_worker, args=(there, path, arch), daemon=True)
             process.start()
-            here.send(str(path))
-            if not here.poll(120):
+            there.close()
+            if not here.poll(300):
                 raise RuntimeError("the reader does not start")
-            here.recv()
-        target.write_bytes(damaged(content, path, np.random.default_rng(seed)))
+            if (first := here.recv()) not in ("loads", "D020", "D021"):
+                raise RuntimeError(f"{path.name} does not load before it is damaged: {first}")
+        damage(path, target, np.random.default_rng(seed))
         started = time.perf_counter()
         assert here is not None
         here.send(str(target))

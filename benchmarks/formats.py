@@ -112,7 +112,7 @@ def through_onnx(module: Any, x: np.ndarray, folder: Path) -> Cell:
     import torch
 
     from distill import oracle
-    from distill.frontends import onnx
+    from distill.frontends import onnx, onnx_package
 
     path = folder / "model.onnx"
     torch.onnx.export(
@@ -124,7 +124,7 @@ def through_onnx(module: Any, x: np.ndarray, folder: Path) -> Cell:
         dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}},
         dynamo=False,
     )
-    built = onnx.read(path)
+    built = onnx_package.read(path)
     return lambda: onnx.program(built, path.name, x.shape[1:]), oracle.from_onnx(path)
 
 

@@ -10,8 +10,10 @@ from typing import Any
 from distill import emit, pipeline, project
 from distill.checkpoints import refuse_unreadable
 from distill.durations import seconds_of
+from distill.frontends.parameters import orbax_item
+from distill.frontends.registry import declared
+from distill.frontends.source import Source
 from distill.journal import Journal, key_of
-from distill.oracle import input_dtype
 from distill.questions import questions
 from distill.task import Task, from_table, read
 from distill.task import target as target_of
@@ -32,6 +34,7 @@ class Model:
     runtime: Any = None
     dtype: str = "float32"
     name: str | None = None  # of a task in the folder's pyproject.toml
+    arch: str = ""  # of a file of weights
 
     def task(self, domain: Domain | str | None, options: Mapping[str, str]) -> Task:
         """The task of this file under the options of `compile`."""
@@ -45,19 +48,22 @@ class Model:
                 "no domain is given",
                 remedy="say what the inputs are, for example -d 'a: int[0..9], b: int[0..9]'",
             )
-        folder, name = (self.path, "") if self.path.is_dir() else (self.path.parent, self.path.name)
+        folder, name = self.path.parent, self.path.name
+        if self.path.is_dir() and orbax_item(self.path) is None:
+            folder, name = self.path, ""
         output = {k: options[k] for k in ("positions", "decode", "tie") if options.get(k)}
         output.setdefault("decode", "argmax")
         table: dict[str, Any] = {"name": self.path.stem, "domain": str(domain), "output": output}
         if name:
             table["model"] = name
-        for option in ("pack", "arch"):
-            if options.get(option):
-                table[option] = options[option]
+        for option, value in (("pack", ""), ("arch", self.arch)):
+            if options.get(option, value):
+                table[option] = options.get(option, value)
         table["input"] = {k: options[k] for k in ("dtype", "shape") if options.get(k)}
         if "dtype" not in table["input"]:
             refuse_unreadable(self.path)
-            table["input"]["dtype"] = input_dtype(self.path)
+            source = Source(folder, self.path, str(table.get("arch", "")))
+            table["input"]["dtype"] = declared(source)[1] if name else "float32"
         return from_table(table, folder)
 
 
@@ -65,19 +71,20 @@ def load(source: Any, *, dtype: str = "float32", params: str | Path | None = Non
     """A model from a file or folder, the name of a task in ./pyproject.toml, a torch module, a
     scikit-learn perceptron, a function from batches to outputs, a pair of a JAX function and its
     parameters, or `module:function` with parameters in a file."""
+    from distill.frontends import memory
+
     if isinstance(source, (str, Path)):
         path = Path(source)
         if isinstance(source, str) and ":" in source and not path.exists():
-            from distill.frontends import memory
-
-            return Model(None, memory.function(source, params), dtype)
+            if params is not None:
+                return Model(Path(params), dtype=dtype, arch=source)
+            return Model(None, memory.function(source), dtype)
         if not path.exists() and str(source) in project.tasks(Path()):
             return Model(Path(), name=str(source))
         if not path.exists():
             raise DistillError("D001", f"there is no file {path}", place=str(path), exit_code=4)
         return Model(path)
-    is_pair = isinstance(source, tuple) and len(source) == 2 and callable(source[0])
-    if is_pair or callable(source) or hasattr(source, "coefs_"):
+    if memory.is_network(source):
         return Model(None, source, dtype)
     raise DistillError("D002", f"{type(source).__name__} is no model: give a path or a module")
 

@@ -1,26 +1,22 @@
-"""What a checkpoint is, told from its bytes before any framework reads it.
-
-Nothing is unpickled here: the names that a pickle would call are read off its opcodes.
-"""
+"""What a checkpoint is, told from its bytes before any framework reads it."""
 
 from __future__ import annotations
 
-import pickletools
 from pathlib import Path
 
 import numpy as np
 
+from distill.frontends import pickles
 from dsl.claim import Target
 from dsl.errors import DistillError
 
-_HARMLESS = ("torch", "collections", "numpy", "_codecs", "__builtin__ set", "builtins set")
 _PROBES = 16
 
 
 def refuse_unreadable(path: Path) -> None:
-    """Raises D015 for a pickle that passes for an exported program.  Files of weights are left to
-    their reader, which takes them without running anything (distill.frontends.weights)."""
-    if path.suffix not in (".pt2", ".pkl", ".pickle"):
+    """Raises D015 for a pickle that passes for an exported program.  Other pickles are left to
+    their readers, which take them without running anything."""
+    if path.suffix != ".pt2":
         return
     try:
         with path.open("rb") as file:
@@ -28,48 +24,7 @@ def refuse_unreadable(path: Path) -> None:
     except OSError:
         return
     if start[:1] == b"\x80":
-        raise _pickle(path, path.read_bytes())
-
-
-def called_names(body: bytes, *, foreign: bool = False) -> list[str]:
-    """The globals that a pickle names; with `foreign`, only those that no checkpoint needs."""
-    names: list[str] = []
-    pushed: list[str] = []
-    memo: dict[int, str] = {}
-    try:
-        for opcode, argument, _ in pickletools.genops(body):
-            match opcode.name:
-                case "GLOBAL" | "INST":
-                    names.append(str(argument))
-                    pushed.append("?")
-                case "STACK_GLOBAL" if len(pushed) >= 2:
-                    names.append(" ".join(pushed[-2:]))
-                    pushed.append("?")
-                case "MEMOIZE" if pushed:
-                    memo[len(memo)] = pushed[-1]
-                case "BINPUT" | "LONG_BINPUT" if pushed:
-                    memo[int(str(argument))] = pushed[-1]
-                case "BINGET" | "LONG_BINGET":
-                    pushed.append(memo.get(int(str(argument)), "?"))
-                case _ if opcode.stack_after:
-                    pushed.append(argument if isinstance(argument, str) else "?")
-    except (ValueError, IndexError, EOFError):
-        names.append("(damaged)")
-    found = sorted(set(names))
-    return [name for name in found if not name.startswith(_HARMLESS)] if foreign else found
-
-
-def _pickle(path: Path, body: bytes) -> DistillError:
-    names = called_names(body, foreign=True) or called_names(body)
-    listed = ", ".join(name.replace(" ", ".") for name in names[:6]) or "nothing"
-    return DistillError(
-        "D015",
-        f"{path.name} is a pickle that wants to run code",
-        place=str(path),
-        notes=(f"it asks for {listed}",),
-        remedy="save the network with torch.export.save",
-        exit_code=4,
-    )
+        raise pickles.refused(path, path.read_bytes())
 
 
 def probed(found: Target, path: Path) -> Target:

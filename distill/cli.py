@@ -41,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from dsl.errors import DistillError
 
     options = _parser().parse_args(arguments)
+    if getattr(options, "params", None):
+        # The file is the model, for a certificate names it; the function is its architecture.
+        options.arch, options.model = options.model, options.params
     if not hasattr(options, "run"):
         _parser().print_help()
         return USAGE
@@ -185,6 +188,9 @@ def _check_command(commands: Any) -> None:
 def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a checkpoint, or a folder with task.toml")
     _claim_options(parser)
+    parser.add_argument(
+        "--params", metavar="FILE", help="of MODEL module:name; the same as FILE --arch MODEL"
+    )
 
 
 def _claim_options(parser: argparse.ArgumentParser) -> None:
@@ -194,7 +200,7 @@ def _claim_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--decode", help="argmax, argmin, threshold(0.5), round, value +- 0.01")
     parser.add_argument("--dtype", help="of the network's input: float32, int64, ...")
     parser.add_argument("--shape", help="of the network's input: '[batch, 1, 28, 28]'")
-    parser.add_argument("--arch", help="of a file of weights: file.py:callable")
+    parser.add_argument("--arch", help="of a file of weights: file.py:name or module:name")
 
 
 def _time_options(parser: argparse.ArgumentParser) -> None:
@@ -360,7 +366,8 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _init(options: argparse.Namespace) -> int:
     from distill.certificate import write_text
-    from distill.oracle import input_dtype
+    from distill.frontends.registry import declared
+    from distill.frontends.source import Source
     from dsl.domain import Domain
     from dsl.errors import DistillError
 
@@ -372,7 +379,7 @@ def _init(options: argparse.Namespace) -> int:
         raise DistillError("D132", f"{path} exists already", place=str(path))
     domain = options.domain or "a: int[0..9], b: int[0..9]"
     Domain(domain)
-    dtype = input_dtype(model)
+    _, dtype = declared(Source(model.parent, model))
     write_text(
         path,
         f'name = "{model.stem}"\nmodel = "{model.name}"\ndomain = {json.dumps(domain)}\n\n'
@@ -391,6 +398,11 @@ def _doctor(options: argparse.Namespace) -> int:
         "onnxruntime": "onnx",
         "transformers": "huggingface",
         "safetensors": "huggingface",
+        "flax": "flax",
+        "orbax-checkpoint": "flax",
+        "dm-haiku": "haiku",
+        "equinox": "equinox",
+        "scikit-learn": "sklearn",
         "distributed": "dask",
     }
     rows = []
@@ -405,7 +417,7 @@ def _doctor(options: argparse.Namespace) -> int:
         print(json.dumps({name: version for name, version, _ in rows}))
     else:
         for name, version, remedy in rows:
-            print(f"{name:<14} {version:<12} {remedy}".rstrip())
+            print(f"{name:<16} {version:<12} {remedy}".rstrip())
     return 0 if all(version != "missing" for name, version, _ in rows if name in needed) else 2
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from distill.frontends.registry import Source, frontend
+from distill.frontends.registry import declared, frontend, required
+from distill.frontends.source import Source
 from distill.inspection import Statistics, Values, summary
 from dsl import networks, passes
 from dsl.errors import DistillError
@@ -99,46 +100,17 @@ def _alone(path: Path, given: Mapping[str, str]) -> Finding:
 
 def _declared(source: Source, given: Mapping[str, str]) -> tuple[tuple[int, ...], str]:
     """The shape of rows and the dtype that a file says, or that were given."""
-    axes: tuple[int | None, ...] | None = None
-    dtype = source.dtype
+    axes, dtype = declared(source)
     if given.get("shape"):
         numbers = [axis.strip() for axis in given["shape"].strip("[] ").split(",")][1:]
         axes = tuple(int(axis) if axis.isdigit() else None for axis in numbers)
-    elif source.model.suffix == ".pt2":
-        from distill.frontends import pt2
-
-        first = pt2.graph(source.model).inputs[0]
-        axes, dtype = first.axes[1:], first.dtype.name
-    elif source.model.suffix == ".onnx":
-        from distill.frontends import onnx
-
-        axes, dtype = onnx.declared(onnx.read(source.model))
     if axes is None or any(axis is None for axis in axes):
         raise DistillError(
             "D013",
             f"{source.model.name} does not say how long its inputs are",
             remedy="give --shape '[batch, 12]', or a domain",
         )
-    return tuple(int(axis or 0) for axis in axes), dtype
-
-
-def required(source: Source, shape: tuple[int, ...]) -> Program:
-    """The program of a model; raises what keeps it from being one."""
-    match source.model.suffix:
-        case ".pt2":
-            from distill.frontends import exported, pt2
-
-            return exported.program(pt2.graph(source.model), shape)
-        case ".onnx":
-            from distill.frontends import onnx
-
-            return onnx.program(onnx.read(source.model), source.model.name, shape)
-    found = frontend(source).translation(source)(shape)
-    if found is None:
-        raise DistillError(
-            "D020", f"{source.model.name} has no translation for rows of shape {shape}"
-        )
-    return found
+    return tuple(int(axis or 0) for axis in axes), given.get("dtype") or dtype
 
 
 def checked(program: Program, packed: np.ndarray, runtime: Any, *, values: bool) -> Finding:

@@ -12,10 +12,12 @@ import struct
 import zipfile
 from pathlib import Path
 
+from distill.frontends.archives import BROKEN
 from dsl.errors import DistillError
 
 _LARGEST_HEADER = 1 << 26
-_LARGEST_ENTRY = 1 << 32
+_LARGEST = 1 << 31
+_BLOCK = 1 << 20
 
 
 def fingerprint(folder: Path, model: Path) -> str:
@@ -34,6 +36,8 @@ def fingerprint(folder: Path, model: Path) -> str:
 def tensors(path: Path) -> dict[str, str]:
     """A digest of each named part of a file: tensors where the format names them."""
     try:
+        if path.is_dir():
+            return _folder(path)
         if zipfile.is_zipfile(path):
             return _archive(path)
         if path.suffix == ".safetensors":
@@ -41,11 +45,14 @@ def tensors(path: Path) -> dict[str, str]:
         if path.suffix == ".onnx":
             return _onnx(path)
         return {"content": _digest(path.read_bytes())}
-    except OSError as error:
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
         raise DistillError(
-            "D001", f"{path.name} cannot be read: {error.strerror}", place=str(path), exit_code=4
+            "D001",
+            f"{path.name} cannot be read: {error.strerror}",
+            place=str(path),
+            exit_code=4,
         ) from None
-    except (zipfile.BadZipFile, struct.error, ValueError) as error:
+    except (*BROKEN, struct.error) as error:
         raise DistillError(
             "D010", f"{path.name} is damaged: {error}", place=str(path), exit_code=4
         ) from None
@@ -59,16 +66,19 @@ def _archive(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     names: dict[str, str] = {}
     with zipfile.ZipFile(path) as archive:
-        if sum(info.file_size for info in archive.infolist()) > _LARGEST_ENTRY:
-            raise ValueError("it unpacks to more than 4 GiB")
+        if sum(info.file_size for info in archive.infolist()) > _LARGEST:
+            raise ValueError("it unpacks to more than 2 GiB")
         for info in archive.infolist():
             entry = info.filename.split("/", 1)[-1]
             if entry.endswith(("byteorder", "version", ".data/serialization_id")):
                 continue
-            content = archive.read(info)
             if entry.endswith("weights_config.json"):
-                names |= _weight_names(content)
-            found[entry] = _digest(content)
+                names |= _weight_names(archive.read(info))
+            digest = hashlib.sha256()
+            with archive.open(info) as member:
+                while block := member.read(_BLOCK):
+                    digest.update(block)
+            found[entry] = digest.hexdigest()[:32]
     return {
         next((name for place, name in names.items() if entry.endswith("/" + place)), entry): value
         for entry, value in found.items()
@@ -103,16 +113,23 @@ def _safetensors(path: Path) -> dict[str, str]:
 
 
 def _onnx(path: Path) -> dict[str, str]:
+    """A digest of each weight and of the graph; weights in files beside the model are digested
+    as if they lay in it."""
+    from distill.frontends import onnx_package
+
     try:
-        import onnx
-    except ImportError:
+        model = onnx_package.read(path)
+    except DistillError:
         return {"content": _digest(path.read_bytes())}
-    content = path.read_bytes()
-    try:
-        model = onnx.load_from_string(content)
-    except (ValueError, TypeError, RuntimeError, onnx.checker.ValidationError):
-        return {"content": _digest(content)}
-    found = {t.name: _digest(t.SerializeToString()) for t in model.graph.initializer}
+    for tensor in model.graph.initializer:
+        tensor.ClearField("data_location")  # where it lies is no part of it
+    found = {str(t.name): _digest(t.SerializeToString()) for t in model.graph.initializer}
     del model.graph.initializer[:]
     found["graph"] = _digest(model.graph.SerializeToString())
     return found
+
+
+def _folder(path: Path) -> dict[str, str]:
+    """A digest of each file in a checkpoint that is a folder."""
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): _digest(file.read_bytes()) for file in files}

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -127,6 +127,7 @@ def opened(folder: Path) -> Iterator[Journal]:
 
     Raises D130 where the folder cannot be written, D139 where another run is at work in it.
     """
+    before = folder.is_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("a+", encoding="utf-8")
@@ -151,6 +152,12 @@ def opened(folder: Path) -> Iterator[Journal]:
         finally:
             if journal.file is not None:
                 journal.file.close()
+            if _is_of(lock, folder / LOCK):
+                (folder / LOCK).unlink()
+            if not before:
+                # A run that was refused leaves nothing behind; what is not empty stays.
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 def _taken(lock: IO[str]) -> bool:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from distill.frontends import onnx_package
+from distill.frontends.archives import BROKEN
 from dsl.claim import Recurrence, Runtime
 from dsl.errors import DistillError
 
@@ -117,38 +119,23 @@ def _state_width(path: Path) -> int:
 
 def from_onnx(path: Path) -> Runtime:
     """A session of onnxruntime; a fixed batch axis of 1 is freed where the results agree."""
-    try:
-        import onnx
-        import onnxruntime
-    except ImportError as error:
-        raise DistillError(
-            "D011",
-            f"reading {path.name} needs {error.name}",
-            remedy="pip install 'distillc[onnx]'",
-            exit_code=4,
-        ) from None
+    _, onnxruntime = onnx_package.required(path, "onnx", "onnxruntime")
 
     def session(content: bytes) -> Any:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        providers = ["CPUExecutionProvider"]
+        return onnxruntime.InferenceSession(
+            content, options, providers=providers, enable_fallback=0
+        )
 
+    model = onnx_package.read(path)
     try:
-        model = onnx.load(str(path))
-        fixed = session(path.read_bytes())
-    except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("onnx", "onnxruntime", "google"):
-            raise
-        line = str(error).strip().splitlines()[0]
-        raise DistillError(
-            "D010",
-            f"{path.name} is not a readable ONNX model",
-            place=str(path),
-            notes=(line[:200],),
-            exit_code=4,
-        ) from None
+        fixed = session(model.SerializeToString())
+    except onnx_package.broken() as error:
+        raise onnx_package.unreadable(path, error) from None
     name, shape = fixed.get_inputs()[0].name, fixed.get_inputs()[0].shape
     if shape and not isinstance(shape[0], int):
         return chunked(lambda batch: _output(fixed, name, batch))
@@ -182,10 +169,7 @@ def _output(session: Any, name: str, batch: np.ndarray) -> np.ndarray:
     """The first output of a session.  Raises ValueError for inputs that it does not take."""
     try:
         return np.asarray(session.run(None, {name: batch})[0])
-    except Exception as error:
-        # The classes of onnxruntime have no common base but this one.
-        if type(error).__module__.split(".")[0] != "onnxruntime":
-            raise
+    except onnx_package.of_runtime() as error:
         raise ValueError(str(error)) from None
 
 
@@ -215,9 +199,7 @@ def _freed(model: Any, session: Any) -> Callable[[str, np.ndarray], np.ndarray] 
                 tensor.CopyFrom(numpy_helper.from_array(numpy.asarray(shape), tensor.name))
     try:
         inner = session(copy.SerializeToString())
-    except Exception as error:
-        if type(error).__module__.split(".")[0] not in ("onnx", "onnxruntime"):
-            raise
+    except onnx_package.broken():
         return None
 
     def run(name: str, batch: np.ndarray) -> np.ndarray:
@@ -241,29 +223,29 @@ def from_gpt2(folder: Path) -> Runtime:
             exit_code=4,
         ) from None
     import torch
+    from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
+    from safetensors import SafetensorError
 
+    from distill.frontends import gpt2
+
+    gpt2.refuse_misfitting(folder)
     logging: Any = transformers.logging
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     loader: Any = transformers.GPT2LMHeadModel
-    model = loader.from_pretrained(
-        str(folder), attn_implementation="eager", local_files_only=True
-    ).eval()
+    options = {"attn_implementation": "eager", "local_files_only": True}
+    try:
+        model, found = loader.from_pretrained(str(folder), output_loading_info=True, **options)
+    except (*BROKEN, SafetensorError, StrictDataclassError, HfHubHTTPError) as error:
+        raise gpt2.unreadable(folder, f"{type(error).__name__}: {error}") from None
+    missing = [str(name) for key in ("missing_keys", "mismatched_keys") for name in found[key]]
+    if missing:
+        # transformers would make them up.
+        raise gpt2.unreadable(folder, f"weights that are missing or do not fit: {missing[:6]}")
+    model = model.eval()
 
     def run(batch: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             return np.asarray(model(torch.from_numpy(np.ascontiguousarray(batch))).logits.numpy())
 
     return chunked(run, 1024)
-
-
-def input_dtype(path: Path) -> str:
-    """The dtype of the first input of an exported program, as NumPy calls it; float32 where it
-    cannot be seen."""
-    if path.suffix != ".pt2" or not path.is_file():
-        return "float32"
-    program = exported_program(path)
-    for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in program.graph_signature.user_inputs:
-            return str(node.meta["val"].dtype).removeprefix("torch.")
-    return "float32"

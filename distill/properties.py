@@ -90,9 +90,9 @@ def input_shape(path: Path, inputs: int) -> tuple[int, ...]:
 
 
 def _onnx_axes(path: Path) -> list[int]:
-    from distill.frontends import onnx as onnx_frontend
+    from distill.frontends import onnx_package
 
-    graph = onnx_frontend.read(path).graph
+    graph = onnx_package.read(path).graph
     held = {tensor.name for tensor in graph.initializer}
     value = next(value for value in graph.input if value.name not in held)
     return [axis.dim_value for axis in value.type.tensor_type.shape.dim][1:]

@@ -18,7 +18,9 @@ import numpy as np
 from distill import project
 from distill.checkpoints import probed, refuse_unreadable
 from distill.fingerprints import fingerprint
-from distill.frontends.registry import Source, frontend
+from distill.frontends.parameters import orbax_item
+from distill.frontends.registry import frontend
+from distill.frontends.source import Source
 from distill.phrases import Vocabulary, claim_of, condition_of
 from dsl import types as t
 from dsl.claim import Claim, Recurrence, Runtime, Target
@@ -155,7 +157,7 @@ def _model(folder: Path, table: Mapping[str, Any]) -> Path:
     names = (str(given),) if given else MODELS
     for name in names:
         path = folder / name
-        if path.is_file():
+        if path.is_file() or (given and orbax_item(path) is not None):
             if folder.resolve() not in path.resolve().parents:
                 raise DistillError("D120", f"{name} lies outside the task's folder")
             return path

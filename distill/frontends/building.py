@@ -130,8 +130,9 @@ class Builder:
             if batch is not None:
                 rest.insert(batch, 1)
             shape = tuple(rest)
-        name = self._fresh(self.hint)
+        # Weights take their names before the value that they make does.
         call = Call(primitive, tuple(self._argument(arg) for arg in args), _frozen(options))
+        name = self._fresh(self.hint)
         self.body.append(Assign((name,), (call,)))
         return Value(result.reshape(shape), name, batch)
 
@@ -164,6 +165,7 @@ class Builder:
         if all(arg.is_constant for arg in args):
             return self.folded(primitive, args, **options)
         shape = np.broadcast_shapes(*(arg.shape for arg in args))
+        args = tuple(_as_number(arg, args, shape) for arg in args)
         aligned, batch = self.aligned(args, len(shape))
         return self.emitted(primitive, aligned, None, batch, **options)
 
@@ -385,6 +387,18 @@ class Builder:
         if value.dtype == np.dtype(dtype):
             return value
         return self.elementwise("cast", value, dtype=np.dtype(dtype).name)
+
+
+def _as_number(value: Value, args: Sequence[Value], shape: tuple[int, ...]) -> Value:
+    """One number instead of a constant of many equal ones, where the others have the shape."""
+    if not value.is_constant or value.label or value.sample.size < 2:
+        return value
+    first = value.sample.reshape(-1)[0]
+    if value.sample.tobytes() != first.tobytes() * value.sample.size:
+        return value
+    if np.broadcast_shapes(*(arg.shape for arg in args if arg is not value), ()) != shape:
+        return value
+    return Value(np.asarray(first))
 
 
 def stored_axis(value: Value, axis: int, batch: int | str | None = "own") -> int:

@@ -58,6 +58,39 @@ def _config(folder: Path) -> Mapping[str, Any]:
     return found
 
 
+def refuse_misfitting(folder: Path) -> None:
+    """Raises D010 where the weights lack what the configuration says, D018 for other models;
+    an operation without a translation is no reason against the runtime."""
+    weights, config = read(folder / "model.safetensors"), _config(folder)
+    if config.get("model_type") != "gpt2":
+        raise DistillError(
+            "D018",
+            f"folders of {config.get('model_type')} models cannot be read: {folder.name}",
+            place=str(folder),
+            remedy="export the model with torch.export or to ONNX",
+            exit_code=4,
+        )
+    layers = config.get("n_layer", 12)
+    if not isinstance(layers, int) or not 0 < layers <= len(weights):
+        raise unreadable(folder, f"config.json says {layers} layers")
+    try:
+        program(weights, config, 1)
+    except DistillError as error:
+        if error.code != "D020":
+            raise
+
+
+def unreadable(folder: Path, note: str) -> DistillError:
+    """D010: a folder that transformers does not read."""
+    return DistillError(
+        "D010",
+        f"{folder.name} is not a readable GPT-2 folder",
+        place=str(folder),
+        notes=(note[:200],),
+        exit_code=4,
+    )
+
+
 def program(weights: Mapping[str, np.ndarray], config: Mapping[str, Any], length: int) -> Program:
     """Tokens (B, length) to logits (B, length, vocabulary).  Raises D020, and D010 for weights
     that do not fit the configuration."""

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from distill.frontends.building import Builder, Unsupported, Value
-from distill.frontends.graph import program_of, unsupported
+from distill.frontends.graph import Missing, program_of, unsupported
+from distill.frontends.jax_modules import path_name
 from distill.frontends.jax_rules import RULES
 from dsl.claim import Runtime, Translation
 from dsl.errors import DistillError
@@ -35,7 +36,12 @@ def runtime(function: Callable[..., Any], params: Any = None) -> Runtime:
     compiled = jax.jit(function)
 
     def run(batch: np.ndarray) -> np.ndarray:
-        found = compiled(batch) if params is None else compiled(params, batch)
+        try:
+            found = compiled(batch) if params is None else compiled(params, batch)
+        except TypeError as error:  # JAX's word for shapes that do not fit
+            raise ValueError(str(error)) from None
+        except (KeyError, AttributeError) as error:
+            raise _untraceable(function, batch.shape[1:], error) from None
         while isinstance(found, (tuple, list)):
             found = found[0]
         return np.asarray(found)
@@ -70,17 +76,13 @@ def program(
     given = (example,) if params is None else (params, example)
     try:
         closed = jax.make_jaxpr(function)(*given)
-    except (TypeError, ValueError, IndexError, KeyError, jax.errors.JAXTypeError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DistillError(
-            "D021",
-            f"{name} cannot be traced for rows of shape {shape}",
-            notes=(line[:200],),
-            exit_code=4,
-        ) from None
+    except _IN_A_FUNCTION as error:
+        raise _untraceable(function, shape, error) from None
     builder = Builder()
     leaves = [] if params is None else jax.tree_util.tree_flatten_with_path(params)[0]
-    values: list[Value] = [builder.constant(np.asarray(leaf), _path(path)) for path, leaf in leaves]
+    values: list[Value] = [
+        builder.constant(np.asarray(leaf), path_name(path)) for path, leaf in leaves
+    ]
     values.append(builder.input("x", shape, example.dtype))
     walker = _Walker(builder)
     try:
@@ -98,19 +100,22 @@ def program(
     return program_of(builder, outputs[0], name)
 
 
-def _path(path: Any) -> str:
-    """`layers/0/w`: where a leaf lies in a tree of parameters."""
-    parts = []
-    for key in path:
-        for attribute in ("key", "idx", "name"):
-            if hasattr(key, attribute):
-                parts.append(str(getattr(key, attribute)))
-                break
-    return "/".join(parts)
+_IN_A_FUNCTION = (TypeError, ValueError, IndexError, KeyError, AttributeError)
+"""What a user's function raises where it does not fit its parameters or inputs, and what JAX does
+where it cannot be traced."""
 
 
-class _Missing:
-    """What an operation without translation gives."""
+def _untraceable(
+    function: Callable[..., Any], shape: tuple[int, ...], error: BaseException
+) -> DistillError:
+    name = getattr(function, "__name__", type(function).__name__)
+    line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return DistillError(
+        "D021",
+        f"{name} cannot be traced for rows of shape {shape}",
+        notes=(f"{type(error).__name__}: {line}"[:200],),
+        exit_code=4,
+    )
 
 
 class _Walker:
@@ -134,8 +139,8 @@ class _Walker:
 
         for equation in jaxpr.eqns:
             inputs = [read(atom) for atom in equation.invars]
-            if any(isinstance(value, _Missing) for value in inputs):
-                outputs = [_Missing() for _ in equation.outvars]
+            if any(isinstance(value, Missing) for value in inputs):
+                outputs = [Missing() for _ in equation.outvars]
             else:
                 outputs = self.applied(equation, inputs)
             scope.update(zip(equation.outvars, outputs))
@@ -168,7 +173,7 @@ class _Walker:
         except Unsupported as reason:
             label = f"{name} ({reason})" if str(reason) else name
             self.missing.setdefault(label, []).append(_line(equation) or self.line)
-            return [_Missing() for _ in equation.outvars]
+            return [Missing() for _ in equation.outvars]
 
     def called(self, params: Mapping[str, Any], inputs: list[Any]) -> list[Any]:
         inner = next(
@@ -197,9 +202,9 @@ class _Walker:
             items = [self.builder.select(sequence, 0, step) for sequence in sequences]
             outputs = self.body(params["jaxpr"], [*fixed, *state, *items])
             state, rounds[step] = outputs[:carried], outputs[carried:]
-            if any(isinstance(value, _Missing) for value in outputs):
+            if any(isinstance(value, Missing) for value in outputs):
                 count = len(outputs) - carried
-                return [*state, *(_Missing() for _ in range(count))]
+                return [*state, *(Missing() for _ in range(count))]
         from distill.frontends import operators as o
 
         count = len(next(iter(rounds.values()))) if rounds else 0
@@ -217,7 +222,7 @@ class _Walker:
         state = inputs[first + second :]
         for _ in range(_LONGEST_LOOP):
             (condition,) = self.body(params["cond_jaxpr"], [*test, *state])
-            if isinstance(condition, _Missing) or not condition.is_constant:
+            if isinstance(condition, Missing) or not condition.is_constant:
                 raise Unsupported("as long as a computed condition holds")
             if not condition.sample.item():
                 return state
@@ -237,7 +242,7 @@ class _Walker:
             taken = self.builder.elementwise("le", index, limit)
             found = [
                 a
-                if isinstance(a, _Missing) or isinstance(b, _Missing)
+                if isinstance(a, Missing) or isinstance(b, Missing)
                 else self.builder.elementwise("where", taken, b, a)
                 for a, b in zip(found, other)
             ]

@@ -159,7 +159,7 @@ def gather(
         return _gather_constant(b, x, index, dimension_numbers, slice_sizes)
     (axis,) = axes
     full = all(n == x.shape[i] for i, n in enumerate(slice_sizes) if i != axis)
-    if not full or slice_sizes[axis] != 1:
+    if not full or slice_sizes[axis] != 1 or (collapsed != axes and index.rank == 1):
         return _gather_constant(b, x, index, dimension_numbers, slice_sizes)
     at = b.squeeze(index, [-1])
     if at.is_constant:
@@ -207,11 +207,51 @@ def _gather_along(
     return o.gather_along(b, x, b.squeeze(index, [-1]), axis)
 
 
+def dynamic_update_slice(b: Builder, x: Value, update: Value, *starts: Value, **_: Any) -> Value:
+    """The value with one slice replaced; the slice is shorter in one axis at most."""
+    shorter = [i for i, n in enumerate(update.shape) if n != x.shape[i]]
+    if not shorter:
+        return update
+    if len(shorter) > 1:
+        raise Unsupported("in several axes")
+    (axis,) = shorter
+    if not starts[axis].is_constant:
+        raise Unsupported("at a computed place")
+    size = update.shape[axis]
+    first = min(max(int(starts[axis].sample), 0), x.shape[axis] - size)
+    parts = [
+        b.slice(x, axis, 0, first),
+        update,
+        b.slice(x, axis, first + size, x.shape[axis]),
+    ]
+    kept = [part for part in parts if part.shape[axis]]
+    return b.concat(kept, axis)
+
+
 def pad(b: Builder, x: Value, value: Value, padding_config: Any, **_: Any) -> Value:
-    if any(inner for _low, _high, inner in padding_config) or not value.is_constant:
-        raise Unsupported("between entries")
+    if not value.is_constant:
+        raise Unsupported("with a computed value")
+    if any(inner or low < 0 or high < 0 for low, high, inner in padding_config):
+        return _spread(b, x, value, padding_config)
     pairs = [(low, high) for low, high, _inner in padding_config]
     return o.pad(b, x, pairs, float(value.sample))
+
+
+def _spread(b: Builder, x: Value, value: Value, padding_config: Any) -> Value:
+    """Padding between entries, or cut off at the ends: each place is an entry or the value."""
+    for axis, (low, high, inner) in enumerate(padding_config):
+        if (low, high, inner) == (0, 0, 0):
+            continue
+        size = x.shape[axis]
+        index = np.full(max(size + (size - 1) * inner, 0), size)
+        index[:: inner + 1] = np.arange(size)
+        ends = [np.full(max(end, 0), size) for end in (low, high)]
+        index = np.concatenate([ends[0], index, ends[1]])
+        index = index[max(-low, 0) : len(index) - max(-high, 0)]
+        shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+        extra = b.constant(np.full(shape, value.sample, x.dtype))
+        x = o.embedding(b, b.concat([x, extra], axis), b.constant(index), axis)
+    return x
 
 
 def rev(b: Builder, x: Value, dimensions: Sequence[int], **_: Any) -> Value:
@@ -375,6 +415,7 @@ RULES: Mapping[str, Rule] = {
     "concatenate": with_params(concatenate),
     "slice": with_params(slice_),
     "dynamic_slice": with_params(dynamic_slice),
+    "dynamic_update_slice": with_params(dynamic_update_slice),
     "gather": with_params(gather),
     "pad": with_params(pad),
     "rev": with_params(rev),

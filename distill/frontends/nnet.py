@@ -44,7 +44,7 @@ def read(path: Path) -> Program:
     try:
         lines = path.read_text(encoding="ascii").splitlines()
         return _program(_rows(lines), path.name)
-    except (OSError, ValueError, IndexError, StopIteration, OverflowError) as error:
+    except (OSError, ValueError, IndexError, StopIteration, OverflowError, RuntimeError) as error:
         raise DistillError(
             "D010",
             f"{path.name} is not a readable .nnet file",

@@ -15,6 +15,7 @@ import numpy as np
 
 from distill.frontends.building import Builder, Unsupported, Value
 from distill.frontends.graph import Node, Ref, Rule, program_of, translated
+from distill.frontends.onnx_package import read
 from distill.frontends.onnx_rules import RULES
 from dsl.claim import Translation
 from dsl.errors import DistillError
@@ -34,32 +35,6 @@ def from_onnx(path: Path) -> Translation:
             return None
 
     return network
-
-
-def read(path: Path) -> Any:
-    """The model in a file.  Raises D010 for what is none, D011 without the onnx package."""
-    try:
-        import google.protobuf.message
-        import onnx
-    except ImportError as error:
-        raise DistillError(
-            "D011",
-            f"reading {path.name} needs {error.name}",
-            remedy="pip install 'distillc[onnx]'",
-            exit_code=4,
-        ) from None
-    broken = (google.protobuf.message.DecodeError, ValueError, TypeError, OSError, RuntimeError)
-    try:
-        return onnx.load(str(path))
-    except (*broken, onnx.checker.ValidationError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DistillError(
-            "D010",
-            f"{path.name} is not a readable ONNX model",
-            place=str(path),
-            notes=(line[:200],),
-            exit_code=4,
-        ) from None
 
 
 def declared(model: Any) -> tuple[tuple[int | None, ...], str]:

@@ -1,5 +1,5 @@
-"""PyTorch files other than exported programs: state dicts with an architecture, modules that were
-pickled whole, TorchScript.
+"""Files of weights with an architecture, for torch and for JAX; modules that torch pickled whole,
+and TorchScript.
 
 Nothing that a file holds is run: pickles are read with torch's weights-only reader, and what else
 they want is listed.  The architecture is code of the user's, named on the command line.
@@ -8,7 +8,6 @@ they want is listed.  The architecture is code of the user's, named on the comma
 from __future__ import annotations
 
 import functools
-import importlib.util
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from distill.frontends import safetensors
+from distill.frontends import architectures, jax_modules, memory, parameters
 from distill.frontends.archives import BROKEN
+from distill.frontends.source import Source
 from dsl.claim import Runtime, Translation
 from dsl.errors import DistillError
+from dsl.program import Program
 
 _PREFIXES = ("module.", "_orig_mod.")
+_PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 _LARGEST = 1 << 31
 
 
@@ -34,72 +36,125 @@ def is_torchscript(path: Path) -> bool:
         return False
 
 
-def runtime(path: Path, arch: str) -> Runtime:
-    from distill import oracle
-
-    return oracle.from_torch(module(path, arch))
+def runtime(source: Source) -> Runtime:
+    return read(source)[0]
 
 
-def translation(path: Path, arch: str, dtype: str) -> Translation:
+def translation(source: Source) -> Translation:
     """The network for each input shape; None where it cannot be translated."""
-    from distill.frontends import torch as front
-
-    loaded = functools.cache(lambda: front.from_module(module(path, arch), dtype))
+    loaded = functools.cache(lambda: read(source)[1])
     return lambda shape: loaded()(shape)
 
 
-def module(path: Path, arch: str) -> Any:
-    """The module in a file, in evaluation mode.  Raises D015 for a pickle that wants code, D016
-    for weights without an architecture, D017 for weights that do not fit it."""
+def read(source: Source) -> tuple[Runtime, Translation]:
+    """A file of weights with its architecture, as a network in memory."""
+    return memory.read(network(source.model, source.arch), source.dtype)
+
+
+def program(source: Source, shape: tuple[int, ...]) -> Program:
+    """The network for rows of a shape; raises what keeps it from being one."""
+    return memory.program(network(source.model, source.arch), shape, source.dtype)
+
+
+def network(path: Path, arch: str) -> Any:
+    """The network in a file, as one in memory, in evaluation mode.  Raises D015 for a pickle that
+    wants code, D016 for weights without an architecture, D017 for weights that do not fit it."""
     try:
         stamp = path.stat()
     except OSError as error:
         raise DistillError(
             "D001", f"{path.name} cannot be read: {error.strerror}", place=str(path), exit_code=4
         ) from None
-    return _module(path, arch, stamp.st_mtime_ns, stamp.st_size)
+    return _network(path, arch, stamp.st_mtime_ns, stamp.st_size)
 
 
 @functools.lru_cache(maxsize=8)
-def _module(path: Path, arch: str, changed: int, size: int) -> Any:
+def _network(path: Path, arch: str, changed: int, size: int) -> Any:
+    if path.suffix in _PICKLED:
+        return _of_torch(path, arch)
+    if not arch and path.suffix != ".eqx":
+        raise _bare(path, parameters.flat(parameters.tree(path)))
+    if not arch:
+        raise _bare(path, {})
+    built = architectures.built(arch, path.parent)
+    if path.suffix == ".eqx":
+        return _equinox(path, built, arch)
+    tree = parameters.tree(path)
+    arrays = parameters.flat(tree)
+    if architectures.is_torch(built):
+        return _filled(built, *_without_prefixes(arrays), path, arch)
+    pair, problems = jax_modules.fitted(built, tree, arrays)
+    if problems:
+        raise architectures.misfitting(path.name, arch, problems)
+    return pair
+
+
+def _of_torch(path: Path, arch: str) -> Any:
+    """A file that torch wrote."""
     import torch
 
-    if path.suffix != ".safetensors" and is_torchscript(path):
+    if is_torchscript(path):
         _bounded(path)
         try:
-            read: Any = torch.jit.load
-            return read(str(path), map_location="cpu").eval()
+            load: Any = torch.jit.load
+            return load(str(path), map_location="cpu").eval()
         except BROKEN as error:
             raise _damaged(path, error) from None
     found = _loaded(path)
     if isinstance(found, torch.nn.Module):
         return found.eval()
-    state, stripped = _state(found, path)
+    tensors, stripped = _without_prefixes(_state(found, path))
     if not arch:
-        raise DistillError(
-            "D016",
-            f"{path.name} holds weights without an architecture",
-            place=str(path),
-            notes=(f"{len(state)} tensors: {', '.join(list(state)[:6])}",),
-            remedy="name it: --arch file.py:callable",
-            exit_code=4,
-        )
-    built = _architecture(arch, path.parent)
-    own = built.state_dict()
-    problems = [f"{name} is missing" for name in own if name not in state]
-    problems += [f"{name} is not in the architecture" for name in state if name not in own]
-    problems += [
-        f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
-        for name, tensor in own.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
+        raise _bare(path, tensors)
+    return _filled(architectures.built(arch, path.parent), tensors, stripped, path, arch)
+
+
+def _bare(path: Path, arrays: Mapping[str, Any]) -> DistillError:
+    return DistillError(
+        "D016",
+        f"{path.name} holds weights without an architecture",
+        place=str(path),
+        notes=(f"{len(arrays)} tensors: {', '.join(list(arrays)[:6])}",) if arrays else (),
+        remedy="name it: --arch file.py:callable",
+        exit_code=4,
+    )
+
+
+def _filled(module: Any, arrays: Mapping[str, Any], stripped: str, path: Path, arch: str) -> Any:
+    """A torch module with the weights of a file."""
+    import torch
+
+    if not isinstance(module, torch.nn.Module):
+        raise DistillError("D016", f"{arch} gives no torch module", place=str(path))
+    problems = architectures.misfits(
+        {name: tuple(array.shape) for name, array in arrays.items()},
+        {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()},
+    )
     if problems:
-        notes = (*problems[:8], *((f"the prefix {stripped} was stripped",) if stripped else ()))
-        raise DistillError(
-            "D017", f"the weights of {path.name} do not fit {arch}", notes=notes, exit_code=4
-        )
-    built.load_state_dict(state)
-    return built.eval()
+        notes = (f"the prefix {stripped} was stripped",) if stripped else ()
+        raise architectures.misfitting(path.name, arch, problems, *notes)
+    module.load_state_dict(
+        {
+            name: torch.from_numpy(np.array(array)) if isinstance(array, np.ndarray) else array
+            for name, array in arrays.items()
+        }
+    )
+    return module.eval()
+
+
+def _equinox(path: Path, like: Any, arch: str) -> Any:
+    """The leaves that Equinox saved one after the other, in the places of a module's."""
+    try:
+        import equinox
+    except ImportError:
+        raise parameters.missing(path, "equinox", "equinox") from None
+    try:
+        return equinox.tree_deserialise_leaves(str(path), like)
+    except BROKEN as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "changed" in line:
+            raise architectures.misfitting(path.name, arch, (line[:200],)) from None
+        raise parameters.damaged(path, "file of Equinox", error) from None
 
 
 def _loaded(path: Path) -> Any:
@@ -108,9 +163,6 @@ def _loaded(path: Path) -> Any:
 
     import torch
 
-    if path.suffix == ".safetensors":
-        arrays = safetensors.read(path)
-        return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
     _bounded(path)
     stock = [
         kind
@@ -173,8 +225,8 @@ def _damaged(path: Path, error: Exception) -> DistillError:
     )
 
 
-def _state(found: Any, path: Path) -> tuple[dict[str, Any], str]:
-    """Tensors by name, without the prefixes that wrappers add, and what was stripped."""
+def _state(found: Any, path: Path) -> dict[str, Any]:
+    """The tensors of what a file holds, by name."""
     import torch
 
     for key in ("state_dict", "model_state_dict", "model"):
@@ -185,29 +237,16 @@ def _state(found: Any, path: Path) -> tuple[dict[str, Any], str]:
     state = {str(name): value for name, value in found.items() if isinstance(value, torch.Tensor)}
     if not state:
         raise _damaged(path, ValueError("it holds no tensors"))
+    return state
+
+
+def _without_prefixes(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Tensors by name, without the prefixes that wrappers add, and what was stripped."""
+    found = dict(arrays)
     stripped = ""
-    while prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in state)), ""):
-        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    while prefix := next(
+        (p for p in _PREFIXES if found and all(n.startswith(p) for n in found)), ""
+    ):
+        found = {name.removeprefix(prefix): array for name, array in found.items()}
         stripped += prefix
-    return state, stripped
-
-
-def _architecture(arch: str, folder: Path) -> Any:
-    """The module that `file.py:callable` builds; the file is looked for beside the weights too."""
-    import torch
-
-    name, _, attribute = arch.rpartition(":")
-    paths = [path for path in (Path(name), folder / name) if name and path.is_file()]
-    if not paths or not attribute:
-        raise DistillError(
-            "D016", f"there is no architecture {arch}", remedy="write --arch file.py:callable"
-        )
-    spec = importlib.util.spec_from_file_location(paths[0].stem, paths[0])
-    assert spec is not None and spec.loader is not None
-    code = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(code)
-    factory = getattr(code, attribute, None)
-    built = factory() if callable(factory) else factory
-    if not isinstance(built, torch.nn.Module):
-        raise DistillError("D016", f"{arch} gives no torch module", place=str(paths[0]))
-    return built
+    return found, stripped

@@ -109,6 +109,12 @@ def test_a_finished_run_leaves_neither_journal_nor_lock(folder: Path) -> None:
     assert not {JOURNAL, BEST, LOCK} & names
 
 
+def test_a_run_that_is_refused_leaves_nothing_behind(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"no model")
+    assert compile_here() == 4
+    assert [path.name for path in folder.iterdir()] == ["model.onnx"]
+
+
 def interrupting(phase: str, error: type[BaseException]) -> Any:
     """A journal that raises after a phase, as a signal would."""
     original = journal.Journal.__call__

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import distill
-from distill.frontends import memory, nnet, quantised, weights
-from distill.frontends.registry import FRONTENDS, Source, frontend
+from distill.frontends import memory, nnet, parameters, quantised, weights
+from distill.frontends.registry import FRONTENDS, frontend
+from distill.frontends.source import Source
 from dsl import networks
 from dsl.errors import DistillError
 
@@ -80,7 +81,7 @@ def test_torchscript_runs_and_its_translation_may_be_none(built, tmp_path: Path)
 def test_weights_without_an_architecture_are_refused(built, tmp_path: Path) -> None:
     torch.save(built.state_dict(), tmp_path / "weights.pt")
     with pytest.raises(DistillError) as caught:
-        weights.module(tmp_path / "weights.pt", "")
+        weights.network(tmp_path / "weights.pt", "")
     assert caught.value.code == "D016"
     assert "--arch file.py:callable" in caught.value.remedy
 
@@ -91,7 +92,7 @@ def test_weights_of_another_shape_are_refused_one_by_one(built, tmp_path: Path) 
     state["9.bias"] = state.pop("2.bias")
     torch.save(state, tmp_path / "weights.pt")
     with pytest.raises(DistillError) as caught:
-        weights.module(tmp_path / "weights.pt", "arch.py:build")
+        weights.network(tmp_path / "weights.pt", "arch.py:build")
     assert caught.value.code == "D017"
     assert caught.value.notes == (
         "2.bias is missing",
@@ -108,12 +109,12 @@ class Dangerous:
 def test_a_pickle_that_wants_to_run_code_is_refused_and_listed(tmp_path: Path, capsys) -> None:
     torch.save({"weights": Dangerous()}, tmp_path / "model.pt")
     with pytest.raises(DistillError) as caught:
-        weights.module(tmp_path / "model.pt", "")
+        weights.network(tmp_path / "model.pt", "")
     assert caught.value.code == "D015"
     assert "print" in caught.value.notes[0]
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Dangerous()))
     with pytest.raises(DistillError):
-        weights.module(tmp_path / "plain.pt", "")
+        weights.network(tmp_path / "plain.pt", "")
     assert "run" not in capsys.readouterr().out
 
 
@@ -186,15 +187,46 @@ def test_perceptrons_of_scikit_learn_translate() -> None:
     assert np.allclose(networks.run(program, X.astype(np.float64)), runtime(X))
 
 
+def test_pickles_of_scikit_learn_are_read_and_not_run(tmp_path: Path) -> None:
+    kinds = pytest.importorskip("sklearn.neural_network")
+    joblib = pytest.importorskip("joblib")
+    y = (X[:, 0] > 0).astype(int) + (X[:, 1] > 0)
+    for kind, name in ((kinds.MLPClassifier, "proba"), (kinds.MLPRegressor, "values")):
+        model = kind(hidden_layer_sizes=(4,), solver="lbfgs", max_iter=20, random_state=0).fit(X, y)
+        expected = model.predict_proba(X) if name == "proba" else model.predict(X)[:, None]
+        (tmp_path / "model.pkl").write_bytes(pickle.dumps(model))
+        joblib.dump(model, tmp_path / "model.joblib")
+        for path in (tmp_path / "model.pkl", tmp_path / "model.joblib"):
+            source = Source(tmp_path, path)
+            program = frontend(source).translation(source)((3,))
+            assert program is not None
+            assert np.allclose(networks.run(program, X), expected, atol=1e-6)
+            assert np.allclose(frontend(source).runtime(source)(X), expected)
+
+
+def test_a_pickle_of_anything_else_is_refused(tmp_path: Path, capsys) -> None:
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps({"a": Dangerous()}))
+    (tmp_path / "list.pkl").write_bytes(pickle.dumps([1, 2]))
+    for name, code, text in (
+        ("model.pkl", "D015", "builtins.print"),
+        ("list.pkl", "D010", "holds a list, no MLPClassifier or MLPRegressor"),
+    ):
+        source = Source(tmp_path, tmp_path / name)
+        with pytest.raises(DistillError, match=text) as caught:
+            frontend(source).runtime(source)
+        assert caught.value.code == code
+    assert "run" not in capsys.readouterr().out
+
+
 def test_parameters_are_trees(tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", **{"a/w": X, "a/b": X[0], "c": X[1]})
-    tree = memory.parameters(tmp_path / "p.npz")
+    tree = parameters.tree(tmp_path / "p.npz")
     assert set(tree) == {"a", "c"} and set(tree["a"]) == {"w", "b"}
     msgpack = pytest.importorskip("msgpack")
     packed = msgpack.packb((list(X.shape), "float32", X.tobytes()))
     content = msgpack.packb({"a": {"w": msgpack.ExtType(1, packed)}})
     (tmp_path / "p.msgpack").write_bytes(content)
-    assert np.array_equal(memory.parameters(tmp_path / "p.msgpack")["a"]["w"], X)
+    assert np.array_equal(parameters.tree(tmp_path / "p.msgpack")["a"]["w"], X)
 
 
 def test_a_module_in_training_mode_is_refused(built) -> None:
