@@ -109,7 +109,7 @@ def _is_positive_multiple(one: Affine, other: Affine) -> bool:
 
 
 def _same_value(expr: Expr, row: Affine, target: Target, rounding: float | Fraction) -> bool:
-    """Is the greatest difference over the box, with the runtime's rounding, within the tolerance?"""
+    """Is the greatest difference on the box, with the rounding, within the tolerance?"""
     found = expression(expr)
     if found is None:
         return False

@@ -134,9 +134,7 @@ def network_outputs(
     return tuple(forms), slack
 
 
-def _refuse_overflow(
-    target: Target, network: Program, translate: Translator, source: View
-) -> None:
+def _refuse_overflow(target: Target, network: Program, translate: Translator, source: View) -> None:
     try:
         refuse_overflow(network, _packed_box(target, translate, source), target.claim.dtype)
     except Unbounded as reason:

@@ -329,7 +329,9 @@ def _shares(
     hidden = a.box.high == -np.inf
     own = setting.gamma(a.box.shape[axis] + 2 * ULPS)
     # The runtime subtracts the greatest score first, and rounds the difference.
-    leading = np.maximum(np.abs(a.box.high.max(axis, keepdims=True)), np.abs(a.box.low.max(axis, keepdims=True)))
+    leading = np.maximum(
+        np.abs(a.box.high.max(axis, keepdims=True)), np.abs(a.box.low.max(axis, keepdims=True))
+    )
     off = a.error + 2 * setting.unit * (a.size + leading + a.error.max(axis, keepdims=True))
     off = np.where(hidden, 0.0, off)
     relative = np.expm1(2 * off.max(axis=axis, keepdims=True)) + own
@@ -400,9 +402,7 @@ def _attended(
 
 
 _RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(
-        ("reshape", "transpose", "expand", "slice", "concat", "pad", "gather"), _moved
-    ),
+    **dict.fromkeys(("reshape", "transpose", "expand", "slice", "concat", "pad", "gather"), _moved),
     **dict.fromkeys(("max", "min", "maximum", "minimum", "max_pool", "where"), _largest_of),
     **dict.fromkeys(("matmul", "linear", "conv", "einsum"), _products),
     **dict.fromkeys(("sum", "mean", "cumsum", "avg_pool"), _sums),

@@ -74,9 +74,12 @@ def test_the_bound_is_no_mere_constant() -> None:
     )
     box = Box(np.zeros((1, 1)), np.ones((1, 1)))
     assert rounded(cancelling, box, "float32").error.max() > 1.0
-    assert rounded(layers((3, 5, 4), 0), Box(np.zeros((1, 3)), np.ones((1, 3))), "float32").error[
-        0
-    ].max() < 1e-5
+    assert (
+        rounded(layers((3, 5, 4), 0), Box(np.zeros((1, 3)), np.ones((1, 3))), "float32")
+        .error[0]
+        .max()
+        < 1e-5
+    )
 
 
 def test_half_precision_overflow_and_unknown_operations_have_no_bound() -> None:
@@ -91,7 +94,9 @@ def test_half_precision_overflow_and_unknown_operations_have_no_bound() -> None:
         precision(half, "float32")
     with pytest.raises(Unbounded, match="floor"):
         rounded(chain(("floor", (), {})), box, "float32")
-    wrapping = chain(("cast", (), {"dtype": "int8"}), ("mul", ("k",), {}), k=np.array([100], np.int8))
+    wrapping = chain(
+        ("cast", (), {"dtype": "int8"}), ("mul", ("k",), {}), k=np.array([100], np.int8)
+    )
     with pytest.raises(Unbounded, match="wrap"):
         rounded(wrapping, Box(box.low, 5 * box.high), "int64", exact_input=True)
 

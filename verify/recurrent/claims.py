@@ -20,8 +20,9 @@ from verify.recurrent.machines import Alphabet, Machine, alphabet_of, machine_of
 from verify.recurrent.steps import enclosed
 from verify.rounding import Unbounded, precision
 
-_UNBOUNDED = (8, 9)
+_UNBOUNDED = (8, 9, 40)
 """The lengths at which a network for sequences of any length is rolled up and compared."""
+LENGTHS = f"{', '.join(map(str, _UNBOUNDED[:-1]))} and {_UNBOUNDED[-1]}"
 _FOLDED = 1e-5
 """A first state that a front end has computed may differ from the runtime's by this, relatively."""
 
