@@ -21,7 +21,8 @@ from dsl.program import Program
 from dsl.types import Seq
 from verify.recurrent.claims import LENGTHS, Comparison, comparison
 from verify.recurrent.enclosures import ROUNDING, Unbounded
-from verify.recurrent.induction import Setting, found, from_evidence, recheck
+from verify.recurrent.induction import Setting, found, from_evidence
+from verify.recurrent.induction import recheck as holds
 from verify.sequences import furthest, refutation
 
 LONGEST = 400
@@ -50,18 +51,33 @@ def verify(
     now = time.monotonic()
     reasons: list[str] = []
     try:
-        if evidence.get("kind") == "invariant" and recheck(evidence, setting):
+        if evidence.get("kind") == "invariant" and holds(evidence, setting):
             return _proved(program, target, compared, seed, dict(evidence))
         regions = found(setting, seed=seed, deadline=now + 0.5 * (deadline - now), reasons=reasons)
         if regions is not None:
             table = regions.evidence()
-            if recheck(table, setting):
+            if holds(table, setting):
                 return _proved(program, target, compared, seed, table)
         return _as_far_as_it_goes(program, target, compared, seed, deadline, reasons)
     except Unbounded as reason:
         return Unknown(f"no enclosures of {reason}")
     except Undefined as undefined:
         return Unknown(f"the program has no value on some words: {undefined.reason}")
+
+
+def recheck(
+    evidence: Mapping[str, Any], program: Program, target: Target, *, deadline: float
+) -> Verdict | None:
+    """The verdict that the regions of an evidence support by themselves; None where they do not."""
+    compared = comparison(program, target)
+    if compared is None or compared.longest is not None or compared.exceptions:
+        return None
+    try:
+        if not holds(evidence, setting_of(compared, target)):
+            return None
+    except (Unbounded, Undefined):
+        return None
+    return _proved(program, target, compared, 7, dict(evidence))
 
 
 def setting_of(compared: Comparison, target: Target) -> Setting:
