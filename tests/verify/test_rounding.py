@@ -64,6 +64,16 @@ def test_float32_stays_within_the_bound_and_reals_within_the_box(seed: int) -> N
         assert found.error.max() < 1e-2
 
 
+@pytest.mark.parametrize("seed", range(0, 27, 3))
+def test_exact_inputs_are_rounded_on_the_way(seed: int) -> None:
+    traced = random_network(seed)
+    points = np.random.default_rng(seed).normal(size=(300, 3)).astype(np.float32)
+    exact = points.astype(np.float64)
+    found = rounded(traced, Box(exact, exact), "float32", exact_input=True)
+    off = np.abs(networks.run(traced, points) - networks.run(traced, exact, dtype=np.float64))
+    assert (off <= found.error).all()
+
+
 def test_the_bound_is_no_mere_constant() -> None:
     cancelling = chain(
         ("linear", ("w", "b"), {}),
