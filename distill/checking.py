@@ -102,7 +102,7 @@ def _without_framework(
     task: Task, text: str, recorded: Mapping[str, Any], deadline: float
 ) -> Proved | None:
     """What NumPy and the small checker establish of an exported network whose decisions are out of
-    the reach of rounding; None where the original runtime must be asked, as for every counterexample."""
+    the reach of rounding; None where the original runtime must be asked, as for counterexamples."""
     refuse_unreadable(task.model)
     found = light.target(task, recorded)
     if found is None:
