@@ -76,6 +76,8 @@ def verify(
     solver.set("random_seed", seed % 2**31)
     solver.add(inside, *defined, z3.Not(same))
     answer = solver.check()
+    if answer == z3.unknown and "interrupted" in solver.reason_unknown():
+        raise KeyboardInterrupt  # Z3 takes the signal for itself, and Python never sees it
     table = {"kind": METHOD, "relus": relus, "rounding": error}
     if answer == z3.unsat and blur:
         return Unknown(f"proven in real arithmetic only: {blur}", evidence=table)
