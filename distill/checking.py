@@ -16,11 +16,13 @@ from distill.fingerprints import fingerprint, tensors
 from distill.task import Task, from_table
 from distill.task import target as target_of
 from dsl.claim import Counterexample, Proved, Refuted, Target, Unknown, Verdict
+from dsl.domain import BLOCK
 from dsl.errors import DistillError, Place
 from dsl.parser import parse
 from dsl.program import Program
 from verify import branch_and_bound, checker, sampling
 from verify.methods import methods
+from verify.rounding import Unbounded
 
 USAGE, STALE = 2, 5
 
@@ -99,24 +101,35 @@ def _established(
 def _without_framework(
     task: Task, text: str, recorded: Mapping[str, Any], deadline: float
 ) -> Proved | None:
-    """What NumPy and the small checker establish of an exported network whose decisions are far
-    from any tie; None where the original runtime must be asked, as for every counterexample."""
+    """What NumPy and the small checker establish of an exported network whose decisions are out of
+    the reach of rounding; None where the original runtime must be asked, as for counterexamples."""
     refuse_unreadable(task.model)
     found = light.target(task, recorded)
     if found is None:
         return None
-    target, least = found
-    verdict = rechecked(text, target, recorded, deadline)
-    if isinstance(verdict, Proved) and verdict.evidence.get("smallest_margin", 0.0) > least:
-        return verdict
-    return None
+    target, off = found
+    try:
+        verdict = rechecked(text, target, recorded, deadline, alone=0)
+    except Unbounded:
+        return None
+    # Both outputs of a decision may be off.
+    clear = verdict.evidence.get("smallest_margin", 0.0) > 2 * off.most
+    return verdict if isinstance(verdict, Proved) and clear else None
 
 
-def rechecked(text: str, target: Target, recorded: Mapping[str, Any], deadline: float) -> Verdict:
-    """The verdict of the small checker on recorded evidence."""
+def rechecked(
+    text: str,
+    target: Target,
+    recorded: Mapping[str, Any],
+    deadline: float,
+    *,
+    alone: int = checker.ALONE,
+) -> Verdict:
+    """The verdict of the small checker on recorded evidence: what is proved, and in which
+    arithmetic, is what the checker has established, not what the certificate says."""
     evidence = recorded.get("evidence", {})
     try:
-        outcome = checker.recheck(text, target, evidence, deadline=deadline)
+        outcome = checker.recheck(text, target, evidence, deadline=deadline, alone=alone)
     except checker.Refused as refusal:
         return Unknown(f"the independent checker refuses: {refusal}")
     if outcome.state == "broken" and outcome.counterexample is not None:
@@ -131,8 +144,10 @@ def rechecked(text: str, target: Target, recorded: Mapping[str, Any], deadline: 
         return Unknown("nothing was proved that could be established again")
     return Proved(
         str(recorded.get("method", "")),
-        str(recorded.get("proven_domain", "")),
-        str(recorded.get("arithmetic", "")),
+        outcome.domain,
+        f"established by {outcome.reason}, from the recorded regions alone"
+        if outcome.reason
+        else f"as computed input by input, in blocks of {BLOCK}; near-ties also one by one",
         {
             "kind": evidence.get("kind"),
             "inputs": outcome.inputs,

@@ -1,13 +1,15 @@
 """Exported networks evaluated without their framework, where no decision is close.
 
-A `.pt2` file is translated and run by NumPy in float64, which starts in milliseconds.  Its values
-are those of the original runtime up to rounding; so what is found counts only where every decision
-has a margin far above the difference that rounding makes.  All else is left to the runtime.
+A `.pt2` file is translated and run by NumPy in float64, which starts in milliseconds.  How far the
+original runtime may be from that is bounded operation by operation (see verify.rounding), for every
+input; what is found counts only where every decision has a margin beyond.  All else is left to the
+runtime.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,17 +17,21 @@ import numpy as np
 from distill.task import Task
 from dsl import networks
 from dsl.claim import Target
-from dsl.errors import DistillError
-
-FACTOR = 1000.0
-"""A decision is far from a tie when its margin is so many times the measured difference."""
-_SAMPLES = 256
-_UNITS = 64
+from dsl.primitives.tensor import Box
+from verify.rounding import Unbounded, rounded
 
 
-def target(task: Task, recorded: Mapping[str, Any]) -> tuple[Target, float] | None:
-    """The target with NumPy as its runtime, and the margin that every decision must have; None
-    where the claim is of another kind, or the network is not translated."""
+@dataclass
+class Off:
+    """How far the runtime may have been from what was computed, so far."""
+
+    most: float = 0.0
+
+
+def target(task: Task, recorded: Mapping[str, Any]) -> tuple[Target, Off] | None:
+    """The target with NumPy as its runtime, and how far the original one is from it; None where
+    the claim is of another kind, or the network is not translated.  Evaluation raises Unbounded
+    where no bound is known."""
     from distill.frontends import haiku, pt2
 
     exact = task.claim.decode.rule != "value" and task.claim.feedback is None
@@ -34,25 +40,15 @@ def target(task: Task, recorded: Mapping[str, Any]) -> tuple[Target, float] | No
     if not (exact and plain and whole and recorded.get("method") == "enumeration"):
         return None
     translate = pt2.from_pt2(task.model)
+    off = Off()
 
-    def runtime(dtype: Any) -> Callable[[np.ndarray], np.ndarray]:
-        def run(batch: np.ndarray) -> np.ndarray:
-            network = translate(batch.shape[1:])
-            if network is None:
-                raise DistillError("D020", "the network is not translated", exit_code=4)
-            return networks.run(network, batch, dtype=dtype)
+    def run(batch: np.ndarray) -> np.ndarray:
+        network = translate(batch.shape[1:])
+        if network is None:
+            raise Unbounded("a network that is not translated")
+        exact = np.asarray(batch, np.float64)
+        found = rounded(network, Box(exact, exact), batch.dtype.name, exact_input=True)
+        off.most = max(off.most, float(found.error.max(initial=0.0)))
+        return networks.run(network, batch, dtype=np.float64)
 
-        return run
-
-    found = Target(task.domain, task.claim, runtime(np.float64), translate)
-    largest = size = 0.0
-    for batch in task.domain.sample(_SAMPLES, np.random.default_rng(0)):
-        packed = found.pack(batch)
-        if translate(packed.shape[1:]) is None:
-            return None
-        narrow, wide = runtime(None)(packed), runtime(np.float64)(packed)
-        if narrow.dtype == np.float64 or not np.isfinite(wide).all():
-            return None
-        largest = max(largest, float(np.abs(narrow - wide).max(initial=0.0)))
-        size = max(size, float(np.abs(wide).max(initial=0.0)))
-    return found, FACTOR * max(largest, _UNITS * float(np.finfo(np.float32).eps) * size / FACTOR)
+    return Target(task.domain, task.claim, run, translate), off

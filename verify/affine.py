@@ -8,13 +8,14 @@ from typing import Any
 
 from dsl import types as t
 from dsl.affine import Affine, expression, outputs
-from dsl.claim import Proved, Target, Verdict
+from dsl.claim import Proved, Target, Unknown, Verdict
 from dsl.program import Call, Expr, Literal, Program
+from verify.comparison import blurred
 
 METHOD = "affine"
 ARITHMETIC = (
-    "exact: the stored weights and the program's constants as rational numbers; the float32 "
-    "runtime may decide otherwise where the two outputs differ by less than its rounding"
+    "exact: the stored weights and the program's constants as rational numbers; the runtime is "
+    "within {error:.2g} of them, and may decide otherwise where the outputs differ by less"
 )
 
 
@@ -33,6 +34,7 @@ def verify(
     if rows is None:
         return None
     decode = target.claim.decode
+    error, blur = blurred(target)
     match decode.rule, rows:
         case (("argmax" | "argmin"), (first, second)):
             margin = second - first if decode.rule == "argmax" else first - second
@@ -42,18 +44,21 @@ def verify(
             bound = Affine(Fraction(decode.threshold), {})
             same = _same_test(program.result, row - bound, (False, True), strict=True)
         case "value", (row,):
-            same = _same_value(program.result, row, target)
+            same = _same_value(program.result, row, target, Fraction(0) if blur else error)
         case _:
             return None
     if not same:
         return None
+    if blur:
+        return Unknown(f"proven in real arithmetic only: {blur}")
     table = {
         "kind": METHOD,
+        "rounding": error,
         "outputs": [
             {"constant": str(r.constant), **{n: str(v) for n, v in r.terms.items()}} for r in rows
         ],
     }
-    return Proved(METHOD, str(target.domain), ARITHMETIC, table)
+    return Proved(METHOD, str(target.domain), ARITHMETIC.format(error=error), table)
 
 
 def _same_test(expr: Expr, margin: Affine, labels: tuple[Any, ...], *, strict: bool) -> bool:
@@ -103,8 +108,8 @@ def _is_positive_multiple(one: Affine, other: Affine) -> bool:
     return factor > 0 and all(a == factor * b for a, b in pairs)
 
 
-def _same_value(expr: Expr, row: Affine, target: Target) -> bool:
-    """Is the greatest difference over the box within the tolerance?"""
+def _same_value(expr: Expr, row: Affine, target: Target, rounding: float | Fraction) -> bool:
+    """Is the greatest difference on the box, with the rounding, within the tolerance?"""
     found = expression(expr)
     if found is None:
         return False
@@ -120,4 +125,5 @@ def _same_value(expr: Expr, row: Affine, target: Target) -> bool:
                 low, high = low + ends[0], high + ends[1]
             case _:
                 return False
-    return max(abs(low), abs(high)) <= Fraction(target.claim.decode.tolerance)
+    largest = max(abs(low), abs(high)) + Fraction(rounding)
+    return largest <= Fraction(target.claim.decode.tolerance)

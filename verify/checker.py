@@ -19,13 +19,14 @@ import math
 import operator
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from dsl.claim import Proved, Target
+from dsl.claim import Evaluation, Proved, Target
 from dsl.domain import BLOCK, Shape
+from dsl.types import Seq
 
 _LONGEST_TEXT = 4_000_000
 _MOST_BITS = 4096
@@ -57,8 +58,9 @@ class Function:
 class Outcome:
     """What was established: `state` is holds, broken or undecided.
 
-    `digest` is that of the network's decoded values, in the form of the evidence; a broken claim
-    comes with its first counterexample: inputs, the program's value, the network's value.
+    `domain` is what was established, as text.  `digest` is that of the network's decoded values, in
+    the form of the evidence; a broken claim comes with its first counterexample: inputs, the
+    program's value, the network's value.
     """
 
     state: str
@@ -68,6 +70,7 @@ class Outcome:
     counterexample: tuple[Mapping[str, Any], Any, Any] | None = None
     wrong: int = 0
     margin: float = math.inf
+    domain: str = ""
 
 
 # Programs.
@@ -510,32 +513,44 @@ def _refused(node: ast.AST, reason: str) -> Refused:
 
 # Evidence.
 
+ALONE = 2048
+_SMALL = 5_000_000
+_CLOSE = 1e-4
+"""Decisions so near to a tie, beside the clearest of their block, are also run one by one."""
+ELSEWHERE = {"branch_and_bound": "verify.branch_and_bound", "invariant": "verify.invariants"}
+"""Kinds of evidence that are checked by `recheck` of their method's module, from the recorded
+regions alone; with it that module, what it imports, and the translated network must be believed."""
+
 
 def recheck(
-    text: str, target: Target, evidence: Mapping[str, Any], *, deadline: float = math.inf
+    text: str,
+    target: Target,
+    evidence: Mapping[str, Any],
+    *,
+    deadline: float = math.inf,
+    alone: int = ALONE,
 ) -> Outcome:
-    """Establishes a claim of equality again by the kind of evidence that was recorded.
+    """Establishes a claim of equality again by the kind of evidence that was recorded, or, where
+    the whole domain is small, input by input whatever the evidence.
 
     Raises Refused for a program that it cannot read, or evidence of a kind that it does not know.
+    All inputs of domains of up to `alone` are also run one by one.
     """
     kind = str(evidence.get("kind", ""))
     function = function_of(text)
     unknown = set(function.parameters) - set(target.domain.names)
     if unknown:
         raise Refused(f"the program takes {sorted(unknown)[0]}, which is no input of the domain")
+    size = target.domain.raw_size
+    small = size is not None and size <= _SMALL and not target.claim.closed_loop
     match kind:
-        case "enumeration":
-            return enumeration(function, target, evidence, deadline)
         case "lengths" if not target.claim.closed_loop:
             return lengths(function, target, evidence, deadline)
+        case _ if kind == "enumeration" or (small and kind):
+            return enumeration(function, target, evidence, deadline, alone)
         case _ if kind in ELSEWHERE:
             return _elsewhere(ELSEWHERE[kind], text, target, evidence, deadline)
     raise Refused(f"evidence of the kind `{kind}` has no independent check")
-
-
-ELSEWHERE = {"branch_and_bound": "verify.branch_and_bound"}
-"""Kinds of evidence that are checked by `recheck` of their method's module, from the recorded
-regions alone; with it that module, `dsl.parser` and the translated network must be believed."""
 
 
 def _elsewhere(
@@ -545,34 +560,39 @@ def _elsewhere(
 
     module = importlib.import_module(name)
     match module.recheck(evidence, parse(text), target, deadline=deadline):
-        case Proved():
-            return Outcome("holds", name)
+        case Proved() as proved:
+            return Outcome("holds", name, domain=proved.proven_domain)
         case _:
             return Outcome("undecided", "the recorded regions do not establish the claim")
 
 
 def enumeration(
-    function: Function, target: Target, evidence: Mapping[str, Any], deadline: float
+    function: Function, target: Target, evidence: Mapping[str, Any], deadline: float, alone: int
 ) -> Outcome:
     """Every input of the domain, in the network and in the program."""
     domain = target.domain
+    if target.claim.closed_loop:
+        return Outcome("undecided", "which sequences belong to a closed loop is not established")
     shapes = tuple(domain.shapes()) if domain.raw_size is not None else ()
     if not shapes:
         return Outcome("undecided", "the domain is not finite")
-    outcome = _compared(function, target, iter(shapes), deadline)
-    expected = domain.raw_size if domain.where is None else evidence.get("inputs")
+    every = (domain.raw_size or 0) <= alone
+    outcome = _compared(function, target, iter(shapes), deadline, every=every)
+    expected = domain.raw_size if domain.where is None else outcome.inputs
+    if evidence.get("kind") == "enumeration" and domain.where is not None:
+        expected = evidence.get("inputs")
     if outcome.state == "holds" and outcome.inputs != expected:
         return Outcome("undecided", f"{outcome.inputs} inputs were met, not {expected}")
-    return outcome
+    return replace(outcome, domain=str(domain))
 
 
 def lengths(
     function: Function, target: Target, evidence: Mapping[str, Any], deadline: float
 ) -> Outcome:
     """Every input up to the length that the evidence names."""
-    longest = evidence.get("longest")
-    if not isinstance(longest, int):
-        raise Refused("the evidence names no length")
+    longest, sequences = evidence.get("longest"), _sequences(target)
+    if not isinstance(longest, int) or len(sequences) != 1:
+        raise Refused("the evidence names no length, or there is more than one sequence")
 
     def shapes() -> Iterator[Shape]:
         for shape in target.domain.shapes():
@@ -580,11 +600,19 @@ def lengths(
                 return
             yield shape
 
-    return _compared(function, target, shapes(), deadline)
+    outcome = _compared(function, target, shapes(), deadline, every=False)
+    ((name, high),) = sequences
+    whole = high is not None and longest >= high
+    cut = target.domain if whole else target.domain.restricted(f"len({name}) <= {longest}")
+    return replace(outcome, domain=str(cut))
+
+
+def _sequences(target: Target) -> list[tuple[str, int | None]]:
+    return [(name, kind.high) for name, kind in target.domain.fields if isinstance(kind, Seq)]
 
 
 def _compared(
-    function: Function, target: Target, shapes: Iterator[Shape], deadline: float
+    function: Function, target: Target, shapes: Iterator[Shape], deadline: float, *, every: bool
 ) -> Outcome:
     digest = hashlib.sha256()
     inputs, wrong, margin = 0, 0, math.inf
@@ -618,11 +646,25 @@ def _compared(
                     if first is None:
                         first = target.domain.row(batch, row), ours, theirs[row]
             inputs += count
+            if first is None and not _steady(target, batch, evaluation, every):
+                return Outcome("undecided", "an input gets another value when it is run alone")
     if first is not None:
         return Outcome("broken", "", inputs, digest.hexdigest(), first, wrong)
     if inputs == 0:
         return Outcome("undecided", "no input satisfies the domain's condition")
     return Outcome("holds", "", inputs, digest.hexdigest(), margin=margin)
+
+
+def _steady(target: Target, batch: dict[str, np.ndarray], found: Evaluation, every: bool) -> bool:
+    """Do inputs that are nearly tied, or all, get the same value when they are run alone?"""
+    margins = found.margins
+    clearest = float(margins[np.isfinite(margins)].max(initial=0.0))
+    for row in np.flatnonzero(every | (margins <= _CLOSE * clearest)).tolist():
+        again = target.evaluate({name: column[row : row + 1] for name, column in batch.items()})
+        same = _same(again.values.tolist(), found.values[row : row + 1].tolist(), 0.0)
+        if not same and target.claim.decode.rule != "value":
+            return False
+    return True
 
 
 def _value(function: Function, values: tuple[Any, ...]) -> Any:

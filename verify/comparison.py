@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from dsl.claim import Decode, Target
+from dsl.primitives import tensor as intervals
 from dsl.program import Literal, Program
+from verify.bounds import ranges
 from verify.graph import Builder
 from verify.lowering import View, lowered, monotone_source
 from verify.pieces import (
@@ -32,12 +34,15 @@ from verify.pieces import (
     pieces,
     translator,
 )
+from verify.rounding import UNITS, Unbounded, precision, refuse_overflow, rounded
 from verify.violations import Problem
 
 _SOFTMAX_SLACK = Fraction(1, 2**17)
 """Scores further apart than this stay apart and in order through a float32 softmax."""
-
-UNITS = {"float32": 2.0**-24, "float64": 2.0**-53}
+_SAMPLES = 1024
+_NEGLIGIBLE = 1e-4
+"""A proof in real arithmetic stands where the runtime's rounding is so small beside the greatest
+margin: then it may decide otherwise only next to a tie."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +67,7 @@ def compared(program: Program, target: Target, *, exact: bool = False) -> Compar
     builder = Builder()
     builder.input(len(box.low))
     translate = translator(builder, box)
-    unit = 0.0 if exact else UNITS.get(target.claim.dtype, 2.0**-53)
+    unit, name = (0.0, "") if exact else _rounding(target)
     outputs, slack = network_outputs(target, translate, unit)
     parts = pieces(program, translate)
     inside = _domain_conditions(target, translate)
@@ -77,10 +82,22 @@ def compared(program: Program, target: Target, *, exact: bool = False) -> Compar
     arithmetic = (
         "real numbers, weights as stored"
         if exact
-        else f"{target.claim.dtype} rounded to nearest, sums of products in any order, functions "
+        else f"{name} rounded to nearest, sums of products in any order, functions "
         "within 16 rounding units; inputs rounded once, the program in float64"
     )
     return Comparison(problem, box, arithmetic)
+
+
+def _rounding(target: Target) -> tuple[float, str]:
+    """The rounding unit of a network's runtime, and the name of its numbers."""
+    network = target.network(packed_shape(target))
+    if network is None:
+        raise Untranslatable("a network that has no translation")
+    try:
+        name = precision(network, target.claim.dtype)
+    except Unbounded as reason:
+        raise Untranslatable(str(reason)) from None
+    return UNITS[name], name
 
 
 def network_outputs(
@@ -96,6 +113,8 @@ def network_outputs(
         network, through_softmax = monotone_source(network)
         slack = _SOFTMAX_SLACK if through_softmax else slack
     source = packed_view(target, translate, shape, unit)
+    if unit:
+        _refuse_overflow(target, network, translate, source)
     view = lowered(network, source, translate.rows.builder, unit)
     places = view.places
     match target.claim.positions:
@@ -113,6 +132,68 @@ def network_outputs(
         atom = (view.node, place)
         forms.append(Form(Fraction(0), ((atom, one),), (((atom), one),)))
     return tuple(forms), slack
+
+
+def _refuse_overflow(target: Target, network: Program, translate: Translator, source: View) -> None:
+    try:
+        refuse_overflow(network, _packed_box(target, translate, source), target.claim.dtype)
+    except Unbounded as reason:
+        raise Untranslatable(str(reason)) from None
+
+
+def _packed_box(target: Target, translate: Translator, source: View) -> intervals.Box:
+    """What the packed inputs lie between, (1, *shape)."""
+    box = box_of(target.domain)
+    assert box is not None
+    graph = translate.rows.builder.graph()
+    found = ranges(graph, box.low[None], box.high[None], refine=False)
+    return intervals.Box(
+        *(ends[source.node][0][source.places][None] for ends in (found.low, found.high))
+    )
+
+
+def rounding_of(target: Target) -> float:
+    """How far any output of the runtime may be from the real function of the stored weights, on
+    the whole domain (without a softmax at the end, where only the order of outputs counts).
+    Raises Untranslatable where that is not known."""
+    box = box_of(target.domain)
+    network = target.network(packed_shape(target))
+    if box is None or network is None:
+        raise Untranslatable("a network without a translation, or no box")
+    slack = 0.0
+    if target.claim.decode.rule in ("argmax", "argmin"):
+        network, through_softmax = monotone_source(network)
+        slack = float(_SOFTMAX_SLACK) if through_softmax else 0.0
+    builder = Builder()
+    builder.input(len(box.low))
+    translate = translator(builder, box)
+    source = packed_view(target, translate, packed_shape(target), 0.0)
+    try:
+        found = rounded(network, _packed_box(target, translate, source), target.claim.dtype)
+    except Unbounded as reason:
+        raise Untranslatable(str(reason)) from None
+    return float(found.error.max(initial=0.0)) + slack
+
+
+def blurred(target: Target) -> tuple[float, str]:
+    """The runtime's distance from real arithmetic as in `rounding_of`, and, where it is so great
+    that a proof in real arithmetic would say little about the runtime, the reason why; else ""."""
+    try:
+        error = rounding_of(target)
+    except Untranslatable as reason:
+        return np.inf, f"how far the runtime is from real arithmetic is not known: {reason}"
+    decode = target.claim.decode
+    if decode.rule == "value":
+        if error <= 0.9 * decode.tolerance:
+            return error, ""
+        return error, f"the runtime's rounding, up to {error:.2g}, is as large as the tolerance"
+    widest = 0.0
+    for batch in target.domain.sample(_SAMPLES, np.random.default_rng(0)):
+        margins = target.evaluate(batch).margins
+        widest = max(widest, float(margins[np.isfinite(margins)].max(initial=0.0)))
+    if error <= _NEGLIGIBLE * widest:
+        return error, ""
+    return error, f"the runtime's rounding, up to {error:.2g}, decides too much"
 
 
 def packed_shape(target: Target) -> tuple[int, ...]:

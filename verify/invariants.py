@@ -6,22 +6,32 @@ claim whatever the length.  Where there are none, words are followed as far as t
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from dsl.agreement import agreeing, counterexample
 from dsl.claim import Proved, Refuted, Target, Unknown, Verdict
+from dsl.errors import DistillError
 from dsl.primitives.base import Undefined
 from dsl.program import Program
 from dsl.types import Seq
-from verify.recurrent.claims import Comparison, comparison
+from verify.recurrent.claims import LENGTHS, Comparison, comparison
 from verify.recurrent.enclosures import ROUNDING, Unbounded
-from verify.recurrent.induction import Setting, found, from_evidence, recheck
+from verify.recurrent.induction import Setting, found, from_evidence
+from verify.recurrent.induction import recheck as holds
 from verify.sequences import furthest, refutation
 
 LONGEST = 400
 """Words are followed to this length where no regions are found."""
 _WORTH = 12
+_SHORT = 7
+_FEW = 1024
+_LONG = (64, 257, 1031)
+_LONG_WORDS = 32
 
 
 def verify(
@@ -41,18 +51,33 @@ def verify(
     now = time.monotonic()
     reasons: list[str] = []
     try:
-        if evidence.get("kind") == "invariant" and recheck(evidence, setting):
-            return _proved(target, dict(evidence))
+        if evidence.get("kind") == "invariant" and holds(evidence, setting):
+            return _proved(program, target, compared, seed, dict(evidence))
         regions = found(setting, seed=seed, deadline=now + 0.5 * (deadline - now), reasons=reasons)
         if regions is not None:
             table = regions.evidence()
-            if recheck(table, setting):
-                return _proved(target, table)
+            if holds(table, setting):
+                return _proved(program, target, compared, seed, table)
         return _as_far_as_it_goes(program, target, compared, seed, deadline, reasons)
     except Unbounded as reason:
         return Unknown(f"no enclosures of {reason}")
     except Undefined as undefined:
         return Unknown(f"the program has no value on some words: {undefined.reason}")
+
+
+def recheck(
+    evidence: Mapping[str, Any], program: Program, target: Target, *, deadline: float
+) -> Verdict | None:
+    """The verdict that the regions of an evidence support by themselves; None where they do not."""
+    compared = comparison(program, target)
+    if compared is None or compared.longest is not None or compared.exceptions:
+        return None
+    try:
+        if not holds(evidence, setting_of(compared, target)):
+            return None
+    except (Unbounded, Undefined):
+        return None
+    return _proved(program, target, compared, 7, dict(evidence))
 
 
 def setting_of(compared: Comparison, target: Target) -> Setting:
@@ -65,8 +90,35 @@ def setting_of(compared: Comparison, target: Target) -> Setting:
     )
 
 
-def _proved(target: Target, table: dict[str, Any]) -> Proved:
-    arithmetic = f"the network's step over words of any length, in {ROUNDING}"
+def _proved(
+    program: Program, target: Target, compared: Comparison, seed: int, table: dict[str, Any]
+) -> Verdict:
+    """Proved, unless short or long words show that the network is no such step for them: what it
+    does with lengths at which it was not translated is only known from its runtime."""
+    rng = np.random.default_rng(seed)
+    size = len(compared.alphabet)
+    for length in (*range(compared.shortest, _SHORT + 1), *_LONG):
+        words = rng.integers(0, size, (_LONG_WORDS, length))
+        if size**length <= _FEW:
+            words = np.array(list(itertools.product(range(size), repeat=length)), np.int64)
+        batch = compared.alphabet.words(words.reshape(-1, length))
+        try:
+            theirs = target.evaluate(batch)
+        except (RuntimeError, ValueError, DistillError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return Unknown(f"the runtime takes no words of {length} symbols: {reason}")
+        same = agreeing(program, batch, theirs.values, target.claim.decode)
+        for row in np.flatnonzero(~same | np.isnan(theirs.margins))[:4].tolist():
+            example = counterexample(program, target, batch, row)
+            if example is not None:
+                return Refuted("invariants", example, int((~same).sum()))
+        if not same.all():
+            return Unknown(f"words of {length} symbols are near-ties of the runtime")
+    arithmetic = (
+        f"the network's step, the same at {LENGTHS} symbols, over words of any length, in "
+        f"{ROUNDING}; {_LONG_WORDS} words each of {_LONG[0]}, {_LONG[1]} and {_LONG[2]} symbols "
+        "as computed by the original runtime"
+    )
     regions = from_evidence(table)
     table |= {"regions": len(regions.keys)}
     return Proved("invariants", str(target.domain), arithmetic, table)

@@ -257,8 +257,8 @@ def _result(state: Lowering, call: Call, args: list[View | np.ndarray]) -> View 
 
 
 def _cast(view: View, options: dict[str, Any]) -> View:
-    if np.dtype(options.get("dtype", "float32")).kind != "f":
-        raise Untranslatable("a cast to integers")
+    if np.dtype(options.get("dtype", "float32")).name not in ("float32", "float64"):
+        raise Untranslatable("a cast to integers or half precision")
     return view
 
 

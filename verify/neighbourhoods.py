@@ -15,13 +15,14 @@ import numpy as np
 
 from dsl import types as t
 from dsl.claim import Target
+from dsl.primitives import tensor as intervals
 from dsl.program import Assign, Call, Constant, Expr, Literal, Program, Variable
 from verify.bounds import Ranges, entry_bounds, lower_values, ranges
 from verify.graph import Affine, Builder, Graph, Input, Node
 from verify.lowering import View, lowered
 from verify.pieces import Form, Rows, Untranslatable
+from verify.rounding import UNITS, Unbounded, precision, refuse_overflow
 
-_UNITS = {"float32": 2.0**-24, "float64": 2.0**-53}
 _BATCH = 8
 _SLACK = 1e-9
 
@@ -48,9 +49,17 @@ def margins_of(target: Target) -> Margins:
     if not np.array_equal(packed.ravel(), np.arange(size)):
         raise Untranslatable("a packing that changes the order of entries")
     network = target.network(packed.shape[1:])
-    if network is None or target.claim.dtype not in _UNITS:
+    if network is None or target.claim.dtype not in UNITS:
         raise Untranslatable("a network that no front end translates")
-    unit = _UNITS[target.claim.dtype]
+    item = kind.item
+    if not isinstance(item, t.Real) or item.low is None or item.high is None:
+        raise Untranslatable("only arrays of bounded numbers have neighbourhoods here")
+    whole = intervals.Box(*(np.full(packed.shape, float(end)) for end in (item.low, item.high)))
+    try:
+        unit = UNITS[precision(network, target.claim.dtype)]
+        refuse_overflow(network, whole, target.claim.dtype)
+    except Unbounded as reason:
+        raise Untranslatable(str(reason)) from None
     builder = Builder()
     source = builder.cast(builder.input(size), unit)
     view = View(source, np.arange(size).reshape(packed.shape[1:]))

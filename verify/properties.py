@@ -12,11 +12,13 @@ from typing import Any, Literal
 import numpy as np
 
 from dsl.claim import Runtime
+from dsl.primitives.tensor import Box
 from dsl.program import Program
 from verify.branching import explore
 from verify.graph import Builder
 from verify.lowering import View, lowered
 from verify.pieces import Form, Rows, Untranslatable
+from verify.rounding import UNITS, Unbounded, precision, refuse_overflow
 from verify.violations import Problem
 from verify.vnnlib import Case, Condition, Property
 
@@ -48,7 +50,7 @@ def decided(
 ) -> Decision:
     """Whether the property can be satisfied by inputs of a shape (batch axis left out)."""
     started = time.monotonic()
-    unit = {"float32": 2.0**-24, "float64": 2.0**-53}[dtype]
+    unit = UNITS[_precision(network, dtype)]
     arithmetic = f"exact, and every {dtype} runtime that rounds to nearest and sums in any order"
     if stated.inputs != int(np.prod(shape, dtype=int)):
         raise Untranslatable(
@@ -62,6 +64,8 @@ def decided(
     cases = sorted(stated.cases, key=lambda case: (*case.low, *case.high))
     for _, group in itertools.groupby(cases, lambda case: (*case.low, *case.high)):
         same = list(group)
+        ends = (np.reshape(end, (1, *shape)) for end in (same[0].low, same[0].high))
+        _refuse_overflow(network, Box(*ends), dtype)
         problem = problem_of(same, network, shape, unit)
 
         def confirm(points: np.ndarray, same: list[Case] = same) -> np.ndarray:
@@ -95,6 +99,20 @@ def decided(
         still_open += 0.0 if outcome.exhausted else max(outcome.open, 1e-300)
     answer: Literal["unsat", "unknown"] = "unknown" if still_open else "unsat"
     return Decision(answer, spent(), boxes, arithmetic, open=min(still_open, 1.0))
+
+
+def _precision(network: Program, dtype: str) -> str:
+    try:
+        return precision(network, dtype)
+    except Unbounded as reason:
+        raise Untranslatable(str(reason)) from None
+
+
+def _refuse_overflow(network: Program, box: Box, dtype: str) -> None:
+    try:
+        refuse_overflow(network, box, dtype)
+    except Unbounded as reason:
+        raise Untranslatable(str(reason)) from None
 
 
 def problem_of(cases: list[Case], network: Program, shape: tuple[int, ...], unit: float) -> Problem:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,16 @@ from dsl.domain import single
 from dsl.networks import operations
 from dsl.primitives.base import Undefined
 from dsl.program import Program
-from verify.comparison import packed_shape
+from verify.comparison import blurred, packed_shape
 from verify.graph import Affine, Builder, Function, Graph, Input, Product
 from verify.lowering import View, lowered, monotone_source
 from verify.pieces import Untranslatable, box_of
 
 METHOD = "smt"
-ARITHMETIC = "real numbers, weights as stored; a float32 runtime may differ at near-ties"
+ARITHMETIC = (
+    "real numbers, weights as stored; the runtime is within {error:.2g} of them, and may differ "
+    "at ties closer than that"
+)
 MOST_RELUS = 24
 """Networks with more ReLUs than this are left to other methods."""
 _MOST_SECONDS = 20.0
@@ -55,10 +59,13 @@ def verify(
 
     try:
         symbols = smt.symbols(target.domain)
+        error, blur = blurred(target)
+        decode = target.claim.decode
+        decode = replace(decode, tolerance=max(decode.tolerance - error, 0.0))
         meaning = smt.to_smt(program, symbols)
         outputs, defined, relus = network_terms(target, symbols)
         inside = smt.constraint(target.domain, symbols)
-        same = z3.And(meaning.defined, agrees(meaning.value, outputs, target.claim.decode))
+        same = z3.And(meaning.defined, agrees(meaning.value, outputs, decode))
     except (Undefined, Untranslatable):
         return None
     left = min(0.3 * (deadline - time.monotonic()), _MOST_SECONDS)
@@ -69,9 +76,13 @@ def verify(
     solver.set("random_seed", seed % 2**31)
     solver.add(inside, *defined, z3.Not(same))
     answer = solver.check()
-    table = {"kind": METHOD, "relus": relus}
+    if answer == z3.unknown and "interrupted" in solver.reason_unknown():
+        raise KeyboardInterrupt  # Z3 takes the signal for itself, and Python never sees it
+    table = {"kind": METHOD, "relus": relus, "rounding": error}
+    if answer == z3.unsat and blur:
+        return Unknown(f"proven in real arithmetic only: {blur}", evidence=table)
     if answer == z3.unsat:
-        return Proved(METHOD, str(target.domain), ARITHMETIC, table)
+        return Proved(METHOD, str(target.domain), ARITHMETIC.format(error=error), table)
     if answer == z3.unknown:
         return Unknown(f"Z3 gave up: {solver.reason_unknown()}", evidence=table)
     example = {name: _value(solver.model(), term) for name, term in symbols.items()}

@@ -37,6 +37,7 @@ class Graph:
     inputs: tuple[Input, ...]
     weights: dict[str, tuple[str, np.ndarray]]
     outputs: tuple[Any, ...]
+    half: bool = False
 
 
 def program(graph: Graph, *shapes: tuple[int, ...]) -> Program:
@@ -94,7 +95,8 @@ def translation(graph: Callable[[], Graph]) -> Translation:
     @functools.cache
     def network(shape: tuple[int, ...]) -> Program | None:
         try:
-            return program(loaded(), tuple(shape))
+            # In single precision half a network is another one: nothing may be proved of it.
+            return None if loaded().half else program(loaded(), tuple(shape))
         except DistillError:
             return None
 

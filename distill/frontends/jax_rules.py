@@ -96,7 +96,9 @@ def logical(primitive: str) -> Rule:
 
 def convert(b: Builder, x: Value, new_dtype: Any, **_: Any) -> Value:
     name = np.dtype(new_dtype).name
-    return b.cast(x, "float32" if name in ("bfloat16", "float16") else name)
+    if name in ("bfloat16", "float16"):
+        raise Unsupported("to half precision")
+    return b.cast(x, name)
 
 
 def broadcast_in_dim(

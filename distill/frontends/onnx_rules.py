@@ -167,7 +167,7 @@ def cast(b: Builder, x: Value, to: int, **_: Any) -> Value:
     from onnx import helper
 
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(to))
-    if dtype.kind not in "biuf":
+    if dtype.kind not in "biuf" or dtype == np.float16:
         raise Unsupported(f"to {dtype}")
     return b.cast(x, dtype)
 

@@ -43,8 +43,11 @@ def from_pt2(path: Path) -> Translation:
 def with_program(recurrence: Recurrence, path: Path) -> Recurrence:
     """A recurrence with the program of its step, where that can be translated."""
     try:
-        found = exported.step_program(graph(path))
+        whole = graph(path)
+        found = exported.step_program(whole)
     except DistillError:
+        return recurrence
+    if whole.half:
         return recurrence
     return Recurrence(recurrence.step, recurrence.start, found)
 
@@ -107,7 +110,9 @@ def _graph(archive: zipfile.ZipFile, model: str) -> Graph:
         for spec in module["signature"]["output_specs"]
         if "user_output" in spec
     )
-    return Graph(model, tuple(nodes), tuple(inputs), weights, outputs)
+    metas = module["graph"]["tensor_values"].values()
+    half = any(_DTYPES.get(meta["dtype"]) in ("float16", "bfloat16") for meta in metas)
+    return Graph(model, tuple(nodes), tuple(inputs), weights, outputs, half)
 
 
 def _nodes(node: Mapping[str, Any]) -> list[Node]:

@@ -58,7 +58,8 @@ def from_module(module: Any, dtype: str) -> Translation:
     @functools.cache
     def network(shape: tuple[int, ...]) -> Program | None:
         try:
-            return program(graph_of_module(module, shape, dtype), tuple(shape))
+            found = graph_of_module(module, shape, dtype)
+            return None if found.half else program(found, tuple(shape))
         except DistillError:
             return None
 
@@ -89,6 +90,8 @@ def graph_of_module(module: Any, shape: tuple[int, ...], dtype: str) -> Graph:
 
 def graph_of(found: Any, model: str) -> Graph:
     """An exported program as plain data, with composite operations kept whole."""
+    import torch
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = found.run_decompositions({})
@@ -123,7 +126,11 @@ def graph_of(found: Any, model: str) -> Graph:
                 wanted = set(signature.user_outputs)
                 given = [arg for arg in node.args[0] if getattr(arg, "name", arg) in wanted]
                 outputs = tuple(_plain(arg) for arg in given)
-    return Graph(model, tuple(nodes), tuple(inputs), weights, outputs)
+    half = any(
+        getattr(node.meta.get("val"), "dtype", None) in (torch.float16, torch.bfloat16)
+        for node in found.graph.nodes
+    )
+    return Graph(model, tuple(nodes), tuple(inputs), weights, outputs, half)
 
 
 def _target(target: Any) -> str:

@@ -202,7 +202,10 @@ class _Extreme(SequencePrimitive):
         if items.dtype.kind in "US":
             items = np.sort(items, axis=-1)
             return items[..., -1] if self.name == "max" else items[..., 0]
-        return np.asarray(items.max(-1) if self.name == "max" else items.min(-1))
+        try:
+            return np.asarray(items.max(-1) if self.name == "max" else items.min(-1))
+        except TypeError:
+            raise Undefined("numbers and texts have no order") from None
 
     def smt(self, *args: Any) -> Any:
         import z3
@@ -285,7 +288,10 @@ class Sorted(SequencePrimitive):
         value = sequence(args[0], "sorted")
         items = scalar(value.items, "sorted")
         items, outside = np.broadcast_arrays(items, ~within(value, rank))
-        order = np.lexsort((items, outside), axis=-1)
+        try:
+            order = np.lexsort((items, outside), axis=-1)
+        except TypeError:
+            raise Undefined("numbers and texts have no order") from None
         return Sequence(pick(items, rank, order), value.length)
 
 

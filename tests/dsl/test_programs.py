@@ -265,3 +265,9 @@ TYPES = [
 def test_results_have_the_type_that_one_expects(body: str, kind: str) -> None:
     program = parse(f"def program(a, b, c, p, s):\n    {body}\n")
     assert str(result_type(program, DOMAIN)) == kind
+
+
+def test_numbers_and_texts_together_have_no_order() -> None:
+    program = parse("def program(a):\n    return sorted([a, 'x'])\n")
+    _, defined = run_defined(program, {"a": np.arange(3)})
+    assert not defined.any()

@@ -18,9 +18,11 @@ from verify.recurrent.enclosures import Form, points
 from verify.recurrent.exploration import Network
 from verify.recurrent.machines import Alphabet, Machine, alphabet_of, machine_of
 from verify.recurrent.steps import enclosed
+from verify.rounding import Unbounded, precision
 
-_UNBOUNDED = (8, 9)
+_UNBOUNDED = (8, 9, 40)
 """The lengths at which a network for sequences of any length is rolled up and compared."""
+LENGTHS = f"{', '.join(map(str, _UNBOUNDED[:-1]))} and {_UNBOUNDED[-1]}"
 _FOLDED = 1e-5
 """A first state that a front end has computed may differ from the runtime's by this, relatively."""
 
@@ -65,7 +67,7 @@ def comparison(program: Program, target: Target) -> Comparison | None:
     if machine is None or not is_letterwise(claim.pack, names):
         return None
     found = _rolled(target, alphabet)
-    if found is None or found.lead:
+    if found is None or found.lead or not _is_single(found, claim.dtype):
         return None
     at_end = not found.every_step
     match claim.positions:
@@ -80,6 +82,15 @@ def comparison(program: Program, target: Target) -> Comparison | None:
     return Comparison(
         machine, network_of(found, target, alphabet), alphabet, found, at_end, exceptions
     )
+
+
+def _is_single(found: Rolled, dtype: str) -> bool:
+    """Is the step computed in single precision or better?"""
+    try:
+        precision(found.step, dtype)
+    except Unbounded:
+        return False
+    return True
 
 
 def network_of(found: Rolled, target: Target, alphabet: Alphabet) -> Network:

@@ -23,6 +23,7 @@ ROUNDING = (
     f"functions within {ULPS} units in the last place"
 )
 _TINY = 2.0**-125
+_LARGEST = 3.4e38
 _SLACK = 1.0 + 1e-9  # covers the rounding of the float64 arithmetic here
 
 
@@ -79,8 +80,14 @@ def points(values: np.ndarray, generators: int) -> Form:
 
 def rounded(form: Form, factor: float = 1.0) -> Form:
     """The form after one rounding to float32, or after an operation with `factor` times that."""
-    noise = factor * UNIT * form.magnitude * (1 + 1e-6) + _TINY
+    size = form.magnitude
+    noise = _kept(size, factor * UNIT * size * (1 + 1e-6) + _TINY)
     return Form(form.centre, form.generators, form.radius * _SLACK + noise)
+
+
+def _kept(size: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    """The rounding of values of a size; no bound where they may overflow."""
+    return np.where(size <= _LARGEST, noise, np.inf)
 
 
 def linear(x: Form, weight: np.ndarray, bias: np.ndarray | None) -> Form:
@@ -94,6 +101,7 @@ def linear(x: Form, weight: np.ndarray, bias: np.ndarray | None) -> Form:
         size = size + np.abs(bias)
     terms = weight.shape[1] + 2
     noise = terms * UNIT / (1 - terms * UNIT) * size * (1 + 1e-6) + terms * _TINY
+    noise = _kept(size, noise)
     radius = (x.radius @ np.abs(transposed)) * _SLACK + noise
     return Form(centre, x.generators @ transposed, radius)
 

@@ -69,6 +69,18 @@ def _form(value: Value) -> Form:
     return value
 
 
+def _cast(args: list[Value], options: dict[str, Any]) -> Value:
+    """Whole numbers that are known exactly stay what they are; real numbers are rounded once."""
+    kind = np.dtype(str(options.get("dtype", "float32")))
+    x = _form(args[0])
+    if kind.name in ("float32", "float64"):
+        return e.rounded(x)
+    exact = not x.spread.any() and np.array_equal(x.centre, np.rint(x.centre))
+    if kind.kind in "iu" and exact and (np.abs(x.centre) <= np.iinfo(kind).max).all():
+        return x
+    raise Unbounded(f"a cast to {kind}")
+
+
 def _linear(args: list[Value], options: dict[str, Any]) -> Value:
     weight = args[1]
     bias = args[2] if len(args) > 2 else None
@@ -264,5 +276,5 @@ _RULES: dict[str, Rule] = {
     "reshape": _reshaped,
     "transpose": _transposed,
     "gather": _gathered,
-    "cast": lambda args, _: args[0],
+    "cast": _cast,
 }

@@ -177,3 +177,48 @@ def test_enclosures_contain_what_the_network_computes():
         assert (raw.low <= exact.centre).all() and (exact.centre <= raw.high).all()
         assert (after.low <= then.centre).all() and (then.centre <= after.high).all()
     assert decoded(target.claim.decode, raw.centre).values.shape == (200,)
+
+
+def test_branches_on_whole_words_are_decided_box_by_box():
+    target = n.target(n.running_sum(), "x: seq(int[0..20], 3)")
+    capped = SUM.replace("total + x_t", "0 if total >= {} else total + x_t")
+    assert isinstance(verdict(sequences, capped.format(41), target), Proved)
+    assert not isinstance(verdict(sequences, capped.format(35), target), Proved)
+
+
+def test_enclosures_have_room_for_what_float32_rounds():
+    from verify.recurrent.enclosures import add, linear, multiply, points
+
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(300, 4)).astype(np.float32) for _ in range(2))
+    weight = rng.normal(size=(3, 4)).astype(np.float32)
+    for form, narrow in (
+        (add(points(a, 1), points(b, 1)), a + b),
+        (multiply(points(a, 1), points(b, 1)), a * b),
+        (linear(points(a, 1), weight, None), a @ weight.T),
+    ):
+        assert (form.low <= narrow).all() and (narrow <= form.high).all()
+        assert (form.spread < 1e-5).all()
+
+
+def test_enclosures_of_what_may_overflow_have_no_end():
+    from verify.recurrent.enclosures import linear, multiply, points
+
+    huge = points(np.full((1, 1), 1e30), 1)
+    assert np.isinf(linear(huge, np.full((1, 1), 1e10, np.float32), None).spread).all()
+    assert np.isinf(multiply(huge, huge).spread).all()
+
+
+def test_a_network_that_changes_its_mind_on_long_words_is_not_proved():
+    plain = n.target(n.forgetful_parity(), ANY)
+    runtime = plain.runtime
+
+    def window(batch):
+        return runtime(batch[:, :200]) if batch.shape[1] <= 200 else 1 - runtime(batch)
+
+    import dataclasses
+
+    target = dataclasses.replace(plain, runtime=window)
+    found = verdict(invariants, PARITY, target)
+    assert isinstance(found, Refuted)
+    assert len(found.counterexample.inputs["x"]) == 257
