@@ -17,7 +17,7 @@ from dsl.types import Seq
 from verify.recurrent.claims import Comparison, comparison
 from verify.recurrent.enclosures import ROUNDING, Unbounded
 from verify.recurrent.induction import Setting, found, from_evidence, recheck
-from verify.sequences import furthest, refutation
+from verify.sequences import furthest, not_covered, refutation, wrong_answer
 
 LONGEST = 400
 """Words are followed to this length where no regions are found."""
@@ -41,9 +41,14 @@ def verify(
     now = time.monotonic()
     reasons: list[str] = []
     try:
+        wrong = wrong_answer(program, target, compared)
+        if wrong is not None:
+            return wrong
         if evidence.get("kind") == "invariant" and recheck(evidence, setting):
             return _proved(target, dict(evidence))
-        regions = found(setting, seed=seed, deadline=now + 0.5 * (deadline - now), reasons=reasons)
+        share = 0.1 if compared.answers else 0.5
+        until = now + share * (deadline - now)
+        regions = found(setting, seed=seed, deadline=until, reasons=reasons)
         if regions is not None:
             table = regions.evidence()
             if recheck(table, setting):
@@ -89,8 +94,9 @@ def _as_far_as_it_goes(
         "no_invariant": reasons[-3:],
         "stopped": outcome.exploration.reason,
     }
-    if outcome.wrong:
-        verdict = refutation(program, target, compared, outcome.wrong, evidence)
+    left = not_covered(outcome.wrong or [], compared)
+    if left:
+        verdict = refutation(program, target, compared, left, evidence)
         if isinstance(verdict, Refuted):
             return verdict
     if outcome.exploration.proven < _WORTH:
