@@ -21,6 +21,9 @@ from typing import Any
 import numpy as np
 
 KINDS = ("tanh", "relu", "gru", "lstm")
+HIDDEN = {"tanh": 10, "relu": 10, "gru": 6, "lstm": 5}
+_SEEDS = 4
+_NOISE = 0.3
 
 
 @dataclass(frozen=True)
@@ -66,35 +69,53 @@ def languages() -> tuple[Language, ...]:
     return (counter(2), counter(3), counter(5), *named)
 
 
-def trained(language: Language, kind: str, *, hidden: int, seed: int, steps: int) -> Any:
-    """A network that was trained on words of up to 20 symbols, with noise on its state so that it
-    learns to forget small differences; and the accuracy on words of 20."""
+def trained(language: Language, kind: str, *, seed: int, steps: int) -> tuple[Any, float]:
+    """A network and its accuracy on words of 20: the first of four seeds that learns the language
+    without a mistake, else the best of them.  Noise on the state, more and more of it, teaches the
+    network to forget small differences."""
+    best: tuple[Any, float] = (None, -1.0)
+    for attempt in range(_SEEDS):
+        found = _trained_once(language, kind, seed=seed + 1000 * attempt, steps=steps)
+        if found[1] > best[1]:
+            best = found
+        if best[1] == 1.0:
+            break
+    return best
+
+
+def _trained_once(language: Language, kind: str, *, seed: int, steps: int) -> tuple[Any, float]:
     import torch
 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    network = _network(kind, hidden)
+    network = _network(kind, HIDDEN[kind])
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-    accuracy = 0.0
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, 5e-4)
     for step in range(steps):
-        length = int(rng.integers(4, 21))
+        length = int(rng.integers(2, 4 + min(16, 48 * step // steps)))
         words = rng.integers(0, 2, (128, length))
+        if step % 2:
+            words = np.where(rng.random((128, length)) < 0.8, words[:, :1], words)
         given = torch.tensor(words[:, :, None], dtype=torch.float32)
         wanted = torch.tensor(language.accepts(words).astype(np.int64))
-        scores = network.noisy(given, 0.25 if step > steps // 3 else 0.05)
+        scores = network.noisy(given, _NOISE * min(1.0, max(0.0, 2 * step / steps - 0.5)))
         loss = torch.nn.functional.cross_entropy(scores.reshape(-1, 2), wanted.reshape(-1))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        if step % 50 == 49:
-            words = rng.integers(0, 2, (512, 20))
-            with torch.no_grad():
-                scores = network(torch.tensor(words[:, :, None], dtype=torch.float32))
-            accuracy = float((scores.argmax(-1).numpy() == language.accepts(words)).mean())
-            if accuracy == 1.0 and step > steps // 2:
-                break
+        schedule.step()
+    words = np.concatenate([rng.integers(0, 2, (2048, 20)), _constant_stretches(rng)])
+    with torch.no_grad():
+        scores = network(torch.tensor(words[:, :, None], dtype=torch.float32))
+    accuracy = float((scores.argmax(-1).numpy() == language.accepts(words)).mean())
     return network.eval(), accuracy
+
+
+def _constant_stretches(rng: np.random.Generator) -> np.ndarray:
+    """Words of 20 that mostly repeat one symbol."""
+    words = rng.integers(0, 2, (2048, 20))
+    return np.where(rng.random(words.shape) < 0.8, words[:, :1], words)
 
 
 def _network(kind: str, hidden: int) -> Any:
@@ -116,14 +137,30 @@ def _network(kind: str, hidden: int) -> Any:
             return self.score(self.layer(x)[0])
 
         def noisy(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
-            state, found = None, []
+            """The scores where noise is added to the state before every symbol."""
+            layer = self.layer
+            given = x @ layer.weight_ih_l0.T + layer.bias_ih_l0
+            state = torch.zeros(len(x), hidden)
+            memory = torch.zeros(len(x), hidden)
+            found = []
             for t in range(x.shape[1]):
-                after, state = self.layer(x[:, t : t + 1], state)
-                parts = state if isinstance(state, tuple) else (state,)
-                noised = tuple(part + sigma * torch.randn_like(part) for part in parts)
-                state = noised if isinstance(state, tuple) else noised[0]
-                found.append(self.score(after[:, 0]))
-            return torch.stack(found, dim=1)
+                noised = state + sigma * torch.randn_like(state)
+                own = noised @ layer.weight_hh_l0.T + layer.bias_hh_l0
+                if kind == "gru":
+                    r, z, n = given[:, t].chunk(3, dim=1)
+                    own_r, own_z, own_n = own.chunk(3, dim=1)
+                    keep = torch.sigmoid(z + own_z)
+                    fresh = torch.tanh(n + torch.sigmoid(r + own_r) * own_n)
+                    state = (1 - keep) * fresh + keep * noised
+                elif kind == "lstm":
+                    i, f, g, o = (given[:, t] + own).chunk(4, dim=1)
+                    memory = memory + sigma * torch.randn_like(memory)
+                    memory = torch.sigmoid(f) * memory + torch.sigmoid(i) * torch.tanh(g)
+                    state = torch.sigmoid(o) * torch.tanh(memory)
+                else:
+                    state = (torch.tanh if kind == "tanh" else torch.relu)(given[:, t] + own)
+                found.append(state)
+            return self.score(torch.stack(found, dim=1))
 
     return Network()
 
@@ -146,10 +183,7 @@ def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     chosen = [language for language in languages() if options.only in language.name]
     for language in chosen:
         for kind in options.kinds.split(","):
-            hidden = {"tanh": 8, "relu": 8, "gru": 6, "lstm": 5}[kind]
-            network, accuracy = trained(
-                language, kind, hidden=hidden, seed=options.seed, steps=options.steps
-            )
+            network, accuracy = trained(language, kind, seed=options.seed, steps=options.steps)
             row = {"name": f"{language.name}_{kind}", "accuracy": round(accuracy, 4)}
             yield row | _measured(target_of(network), options.time)
 
@@ -203,7 +237,7 @@ def _details(verdict: Any) -> dict[str, Any]:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recurrent", description=__doc__)
     parser.add_argument("--time", type=float, default=60.0, help="seconds for each network")
-    parser.add_argument("--steps", type=int, default=900, help="training steps at most")
+    parser.add_argument("--steps", type=int, default=2500, help="training steps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--only", default="", help="a part of the names of languages")

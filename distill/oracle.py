@@ -96,7 +96,7 @@ def from_step(path: Path, start: np.ndarray | None, width: int | None = None) ->
     module = exported(path)
 
     def step(inputs: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with torch.no_grad():
+        with torch.no_grad(), single_thread():
             output, after = module(
                 torch.from_numpy(np.ascontiguousarray(inputs)),
                 torch.from_numpy(np.ascontiguousarray(state)),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from distill.exceptional_words import with_words
+from distill.exceptional_words import with_observed, with_words
 from distill.exceptions import Exceptions, with_exceptions
 from dsl import types as t
 from dsl.agreement import agreeing, counterexample
@@ -275,8 +275,10 @@ def consider(search: Search, hypothesis: Hypothesis) -> None:
         entry = replace(entry, bits=code_length(nodes, wrong, total, _outcomes(search)))
     if 0 < wrong <= _EXCEPTIONS and search.complete:
         joined = with_exceptions(search.target, search.observations, program)
-        if joined is not None:
-            consider(search, replace(hypothesis, program=joined.program))
+        whole = joined.program if joined is not None else None
+        whole = whole or with_observed(program, search.target, search.observations)
+        if whole is not None:
+            consider(search, replace(hypothesis, program=whole))
     if wrong == 0 and (search.proved is None or nodes < search.proved.size):
         entry = replace(entry, verdict=_verified(search, hypothesis))
     search.entries.append(entry)

@@ -23,7 +23,7 @@ from verify.recurrent.claims import LENGTHS, Comparison, comparison
 from verify.recurrent.enclosures import ROUNDING, Unbounded
 from verify.recurrent.induction import Setting, found, from_evidence
 from verify.recurrent.induction import recheck as holds
-from verify.sequences import furthest, refutation
+from verify.sequences import furthest, not_covered, refutation, wrong_answer
 
 LONGEST = 400
 """Words are followed to this length where no regions are found."""
@@ -51,9 +51,14 @@ def verify(
     now = time.monotonic()
     reasons: list[str] = []
     try:
+        wrong = wrong_answer(program, target, compared)
+        if wrong is not None:
+            return wrong
         if evidence.get("kind") == "invariant" and holds(evidence, setting):
             return _proved(program, target, compared, seed, dict(evidence))
-        regions = found(setting, seed=seed, deadline=now + 0.5 * (deadline - now), reasons=reasons)
+        share = 0.1 if compared.answers else 0.5
+        until = now + share * (deadline - now)
+        regions = found(setting, seed=seed, deadline=until, reasons=reasons)
         if regions is not None:
             table = regions.evidence()
             if holds(table, setting):
@@ -73,6 +78,8 @@ def recheck(
     if compared is None or compared.longest is not None or compared.exceptions:
         return None
     try:
+        if wrong_answer(program, target, compared) is not None:
+            return None
         if not holds(evidence, setting_of(compared, target)):
             return None
     except (Unbounded, Undefined):
@@ -141,8 +148,9 @@ def _as_far_as_it_goes(
         "no_invariant": reasons[-3:],
         "stopped": outcome.exploration.reason,
     }
-    if outcome.wrong:
-        verdict = refutation(program, target, compared, outcome.wrong, evidence)
+    left = not_covered(outcome.wrong or [], compared)
+    if left:
+        verdict = refutation(program, target, compared, left, evidence)
         if isinstance(verdict, Refuted):
             return verdict
     if outcome.exploration.proven < _WORTH:

@@ -26,6 +26,7 @@ from verify.recurrent.claims import Comparison, comparison, packs_items, step_of
 from verify.recurrent.enclosures import ROUNDING, Form, Unbounded
 from verify.recurrent.exploration import Exploration, explore, suspect_words
 from verify.recurrent.machines import distinct_rows
+from verify.recurrent.patches import Beginning
 from verify.recurrent.regions import Basis, basis_of, residual_basis
 
 PAIRS = 4_000_000
@@ -34,7 +35,7 @@ WORDS = 400_000
 """At most so many doubtful words are run in the original runtime."""
 SYMBOLS = 4_000_000
 """At most so many symbols in all."""
-_LISTED = 64
+_LISTED = 2000
 _MANY = 8
 _BOXES = 20_000
 _REFINED = 9
@@ -108,7 +109,7 @@ def _short_words(program: Program, target: Target, found: Comparison) -> Verdict
 def _boxed(target: Target, found: Comparison, deadline: float) -> Proved | None:
     """A proof by affine forms over whole words, where items are numbers and there are many."""
     alphabet, rule = found.alphabet, target.claim.decode.rule
-    if rule not in ("round", "value") or len(alphabet) < _MANY or found.exceptions:
+    if rule not in ("round", "value") or len(alphabet) < _MANY or found.exceptions or found.answers:
         return None
     if found.longest is None or not packs_items(found.rolled, target, alphabet):
         return None
@@ -249,7 +250,7 @@ def _asked_of_runtime(
     differ there, one for each doubtful beginning."""
     wrong: list[dict[str, np.ndarray]] = []
     checked = 0
-    base = _without(program, found)
+    base = found.base
     noise = measured_noise(target, 0)
     limit = min(WORDS, SYMBOLS // max(1, len(exploration.moves)))
     for words in suspect_words(exploration, limit):
@@ -291,12 +292,6 @@ def _settled_otherwise(
     return result
 
 
-def _without(program: Program, found: Comparison) -> Program:
-    from verify.recurrent.claims import without_exceptions
-
-    return without_exceptions(program, found.alphabet.names)[0]
-
-
 def _verdict(program: Program, target: Target, found: Comparison, outcome: Outcome) -> Verdict:
     exploration = outcome.exploration
     evidence = {
@@ -317,7 +312,7 @@ def _verdict(program: Program, target: Target, found: Comparison, outcome: Outco
     excepted = _exceptions_hold(program, target, found, outcome.wrong)
     if isinstance(excepted, Refuted):
         return excepted
-    left = [word for word in outcome.wrong if not _covered(word, found)]
+    left = not_covered(outcome.wrong, found)
     if left:
         return _refuted(program, target, found, left, evidence)
     arithmetic = f"{ROUNDING}; doubtful words as computed by the original runtime"
@@ -328,6 +323,9 @@ def _exceptions_hold(
     program: Program, target: Target, found: Comparison, wrong: list[dict[str, np.ndarray]]
 ) -> Refuted | None:
     """A refutation if an exception of the program is none of the network."""
+    answer = wrong_answer(program, target, found)
+    if answer is not None:
+        return answer
     for word in found.exceptions:
         if not target.domain.contains(**word):
             continue
@@ -335,6 +333,43 @@ def _exceptions_hold(
         if example is not None:
             return Refuted("sequences", example)
     return None
+
+
+def wrong_answer(program: Program, target: Target, found: Comparison) -> Refuted | None:
+    """A refutation if the network answers a beginning that the program looks up otherwise."""
+    by_length: dict[int, list[Beginning]] = {}
+    for word in found.answers:
+        if found.longest is None or len(word) <= found.longest:
+            by_length.setdefault(len(word), []).append(word)
+    for length, words in sorted(by_length.items()):
+        if length == 0 or not found.asked(length):
+            continue
+        fill = np.zeros((len(words), max(0, found.shortest - length)), np.int64)
+        batch = found.alphabet.words(np.concatenate([np.array(words, np.int64), fill], axis=1))
+        theirs = target.evaluate(batch).values
+        if not found.at_end:
+            theirs = theirs[:, length - 1]
+        wanted = [found.answers[word] for word in words]
+        for row in np.flatnonzero([a != b for a, b in zip(theirs.tolist(), wanted)])[:4]:
+            example = counterexample(program, target, batch, int(row))
+            if example is not None:
+                return Refuted("sequences", example)
+    return None
+
+
+def not_covered(
+    wrong: list[dict[str, np.ndarray]], found: Comparison
+) -> list[dict[str, np.ndarray]]:
+    """The differing beginnings that are none of the program's exceptions."""
+    symbols = zip(*(column.tolist() for column in found.alphabet.symbols))
+    order = {symbol: number for number, symbol in enumerate(symbols)}
+
+    def numbers(word: dict[str, np.ndarray]) -> Beginning:
+        columns = (word[name].tolist() for name in found.alphabet.names)
+        return tuple(order[symbol] for symbol in zip(*columns))
+
+    left = [word for word in wrong if not found.answers or numbers(word) not in found.answers]
+    return [word for word in left if not _covered(word, found)]
 
 
 def _covered(beginning: dict[str, np.ndarray], found: Comparison) -> bool:

@@ -40,10 +40,14 @@ def moduli_of(teacher: Teacher, traces: Traces) -> tuple[int, ...]:
 
 
 def columns_of(
-    teacher: Teacher, traces: Traces, moduli: tuple[int, ...], deadline: float
+    teacher: Teacher,
+    traces: Traces,
+    moduli: tuple[int, ...],
+    deadline: float,
+    own: tuple[Column, ...] = (),
 ) -> list[Column]:
-    """The columns that can be made until the deadline, those that are constant or the same as a
-    cheaper one left out."""
+    """The columns that can be made until the deadline, and those given; such that are constant or
+    the same as a cheaper one are left out."""
     depth = 4 if teacher.alphabet <= 4 else 3
     source = itertools.chain(
         lags(teacher, traces),
@@ -51,16 +55,24 @@ def columns_of(
         recurrences(teacher, traces, moduli),
         probes(teacher, traces, depth),
     )
-    return distinct(itertools.takewhile(lambda _: time.monotonic() < deadline, source))
+    made = itertools.takewhile(lambda _: time.monotonic() < deadline, source)
+    return distinct(itertools.chain(own, made))
 
 
 def candidates(
-    teacher: Teacher, traces: Traces, *, deadline: float, seed: int = 0, enough: int = 12
+    teacher: Teacher,
+    traces: Traces,
+    *,
+    deadline: float,
+    seed: int = 0,
+    enough: int = 12,
+    own: tuple[Column, ...] = (),
 ) -> Iterator[Candidate]:
-    """Machines that agree with all traces, each cheaper than those before."""
+    """Machines that agree with all traces, each cheaper than those before.  `own` are columns that
+    are known beforehand."""
     moduli = moduli_of(teacher, traces)
     started = time.monotonic()
-    columns = columns_of(teacher, traces, moduli, started + _SHARE * (deadline - started))
+    columns = columns_of(teacher, traces, moduli, started + _SHARE * (deadline - started), own)
     if not columns:
         return
     data = setting(columns, traces.words, traces.answers, final=not teacher.every_step, limit=600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -30,7 +31,7 @@ def dense(path: Path, hidden: int, lead: float) -> Path:
     rng = np.random.default_rng(1)
     sizes = (6, hidden, hidden, 2)
     nodes, tensors, last = [], [], "inputs"
-    for number, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         bias = rng.normal(size=fan_out) + (np.array([lead, 0.0]) if fan_out == 2 else 0.0)
         for name, array in (("w", rng.normal(size=(fan_in, fan_out))), ("b", bias)):
             tensors.append(numpy_helper.from_array(array.astype(np.float32), f"{name}{number}"))

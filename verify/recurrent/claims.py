@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from dsl.unrolling import unrolled
 from verify.recurrent.enclosures import Form, points
 from verify.recurrent.exploration import Network
 from verify.recurrent.machines import Alphabet, Machine, alphabet_of, machine_of
+from verify.recurrent.patches import Beginning, patched
 from verify.recurrent.steps import enclosed
 from verify.rounding import Unbounded, precision
 
@@ -29,8 +30,8 @@ _FOLDED = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A program beside a network.  `exceptions` are whole words that the program looks up before
-    it runs its machine."""
+    """A program beside a network.  `base` is the program without what it looks up: `exceptions`
+    are whole words, `answers` those after some beginnings."""
 
     machine: Machine
     network: Network
@@ -38,6 +39,8 @@ class Comparison:
     rolled: Rolled
     at_end: bool
     exceptions: tuple[dict[str, Any], ...]
+    base: Program
+    answers: Mapping[Beginning, Any]
 
     @property
     def shortest(self) -> int:
@@ -63,6 +66,9 @@ def comparison(program: Program, target: Target) -> Comparison | None:
         return None
     names = target.domain.names
     base, exceptions = without_exceptions(program, names)
+    looked_up = None if exceptions else patched(base, alphabet)
+    if looked_up is not None:
+        base = looked_up.base
     machine = machine_of(base, names)
     if machine is None or not is_letterwise(claim.pack, names):
         return None
@@ -80,7 +86,14 @@ def comparison(program: Program, target: Target) -> Comparison | None:
     if machine.final and not at_end:
         return None
     return Comparison(
-        machine, network_of(found, target, alphabet), alphabet, found, at_end, exceptions
+        machine,
+        network_of(found, target, alphabet),
+        alphabet,
+        found,
+        at_end,
+        exceptions,
+        base,
+        {} if looked_up is None else looked_up.answers,
     )
 
 

@@ -96,6 +96,43 @@ def test_a_drift_that_rounding_hides_on_most_words_is_refuted_or_left_open():
     assert found.evidence["proven_to_length"] == 8
 
 
+NUMBERED = """EXCEPTIONS = {table}
+
+
+def f(x):
+    word = 1
+    outputs = []
+    for x_t in x:
+        word = 2 * word + x_t
+        outputs.append(EXCEPTIONS.get(word, 0))
+    return outputs
+"""
+
+
+def test_numbered_exceptions_of_a_network_are_proved_and_their_mutants_refused():
+    # Seven ones of eight reach a state of 7 * 0.0725, beyond one half.
+    network = n.changed(n.running_sum(drift=0.0), "w1", (0, 1), -0.9275)
+    target = n.target(network, "x: seq(int[0..1], 8)")
+    table = {}
+    for word in itertools.product("01", repeat=8):
+        for end in (7, 8):
+            if word[:end].count("1") >= 7:
+                table[int("1" + "".join(word[:end]), 2)] = 1
+    assert len(table) == 10
+    assert isinstance(verdict(sequences, NUMBERED.replace("{table}", str(table)), target), Proved)
+    code = next(iter(table))
+    mutants = [
+        {k: v for k, v in table.items() if k != code},
+        table | {code: 2},
+        table | {0b100000000: 1},
+    ]
+    for mutant in mutants:
+        found = verdict(sequences, NUMBERED.replace("{table}", str(mutant)), target)
+        assert isinstance(found, Refuted)
+    shifted = NUMBERED.replace("{table}", str(table)).replace("word + x_t", "word + 0")
+    assert not isinstance(verdict(sequences, shifted, target), Proved)
+
+
 @pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_networks_with_a_changed_weight_are_not_proved_where_they_differ(place):
     network = n.changed(n.parity(), "w1", place, 0.2)
