@@ -13,7 +13,7 @@ from verify import enumeration
 
 
 def verdict_on_ties(alone: int) -> Verdict | None:
-    """Of a network with two equal outputs; in runs of at most `alone` rows the second is greater."""
+    """Of a network with two equal outputs; the second is greater in runs of up to `alone` rows."""
 
     def runtime(packed: np.ndarray) -> np.ndarray:
         raw = np.ones((len(packed), 2), np.float32)
