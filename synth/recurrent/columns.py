@@ -130,7 +130,11 @@ def recurrences(teacher: Teacher, traces: Traces, moduli: tuple[int, ...]) -> It
 
 def probes(teacher: Teacher, traces: Traces, depth: int) -> Iterator[Column]:
     """What the network answers after fixed continuations; None of them where it cannot be asked."""
+    blind = teacher.advance is None or traces.hidden is None
+    reach = traces.words.shape[1]
     for word in probe_words(teacher, depth):
+        if blind and teacher.reach is not None and reach + len(word) > teacher.reach:
+            continue
         values = probed(teacher, traces, word)
         if values.min(initial=0) == np.iinfo(np.int64).min:
             continue

@@ -197,10 +197,12 @@ def _agree(
 
 
 def _causal(teacher: Teacher, words: Words, rng: np.random.Generator) -> bool:
-    """Are answers independent of the symbols that follow?"""
+    """Are answers independent of the symbols that follow, and of how many there are?"""
     half = words.shape[1] // 2
     other = words.copy()
     for k, channel in enumerate(teacher.channels):
         other[:, half:, k] = rng.integers(channel.low, channel.high + 1, other[:, half:, k].shape)
     first, second = teacher.run(words)[0], teacher.run(other)[0]
-    return bool((first[:, :half] == second[:, :half]).all())
+    alone = teacher.run(words[:, :half])[0] if half >= teacher.shortest else second
+    same = (first[:, :half] == second[:, :half]) & (first[:, :half] == alone[:, :half])
+    return bool(same.all())
