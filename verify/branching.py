@@ -26,6 +26,7 @@ _MOST_REGIONS = 20_000
 _BATCH_ENTRIES = 1_500_000
 _GRACE = 0.5
 _INHERITED = 120_000
+_MOST_HALVINGS = 3
 _NEGLIGIBLE = 1e-7
 """Open volume for which it is not worth going on."""
 
@@ -431,50 +432,125 @@ def _halve(
     low: np.ndarray,
     high: np.ndarray,
 ) -> None:
-    """Splits the boxes; each across the input that its worst pair loses most by."""
+    """Splits the boxes; each across the input that its worst pair loses most by, and its halves
+    again while nothing could be proven of them yet."""
     problem = search.problem
     worst = _worst_pairs(pairs.box, weighing.bound, boxes)
     score = _blame(state, problem, pairs, weighing, worst, low[boxes], high[boxes])
     low, high = low[boxes], high[boxes]
-    width = high - low
-    splittable = np.where(problem.whole, width >= 1, width > 1e-12 * np.abs(search.unit))
-    score = np.where(splittable, score + 1e-9 * width / np.maximum(search.unit, 1e-300), -1.0)
-    dimension = score.argmax(1)
-    can = score[np.arange(len(boxes)), dimension] >= 0
+    can = _splittable(search, score, low, high).any(1)
     if not can.all():
         search.complete = False
-        stuck_low, stuck_high = low[~can], high[~can]
-        _points(search, stuck_low, stuck_high)
+        _points(search, low[~can], high[~can])
     rows = np.flatnonzero(can)
-    low, high, dimension = low[rows], high[rows], dimension[rows]
-    index = np.arange(len(rows))
-    middle = (low[index, dimension] + high[index, dimension]) / 2
-    whole = problem.whole[dimension]
-    middle = np.where(whole, np.floor(middle), middle)
-    left_high, right_low = high.copy(), low.copy()
-    left_high[index, dimension] = middle
-    right_low[index, dimension] = np.where(whole, middle + 1.0, middle)
     inherited = _packed(state, boxes[rows])
-    for part_low, part_high in ((low, left_high), (right_low, high)):
+    # The rows' sum at its greatest, in the units of the scores: what halving has to take away.
+    excess = np.where(can, _excess(pairs, weighing, worst, low, high), 0.0)
+    for part in _parts(search, rows, low[rows], high[rows], score[rows], excess[rows]):
+        source = inherited[np.searchsorted(rows, part.rows)]
         if search.goal == "decide":
-            _push(search, part_low, part_high, weighing.bound[worst[rows]], inherited)
+            _push(search, part.low, part.high, weighing.bound[worst[part.rows]], source)
             continue
-        unproven = _unproven(search, pairs, weighing, boxes[rows], part_low, part_high)
-        refuted = _refuted(search, wrong, boxes[rows], part_low, part_high)
+        unproven = _unproven(search, pairs, weighing, boxes[part.rows], part.low, part.high)
+        refuted = _refuted(search, wrong, boxes[part.rows], part.low, part.high)
         refuted = np.minimum(refuted, unproven)
         done = unproven <= 0
-        search.record("proven", part_low[done], part_high[done])
-        order = search.volume(part_low, part_high) * (unproven - refuted)
+        search.record("proven", part.low[done], part.high[done])
+        order = search.volume(part.low, part.high) * (unproven - refuted)
         kept = ~done
         _push(
             search,
-            part_low[kept],
-            part_high[kept],
+            part.low[kept],
+            part.high[kept],
             order[kept],
-            inherited[kept],
+            source[kept],
             unproven[kept],
             refuted[kept],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One part of each of some boxes: `rows` are the boxes' numbers, in order; `score` is what
+    the bound loses by each input, and `excess` by how much it must still fall."""
+
+    rows: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    score: np.ndarray
+    excess: np.ndarray
+
+    def chosen(self, keep: np.ndarray) -> _Part:
+        return _Part(
+            self.rows[keep], self.low[keep], self.high[keep], self.score[keep], self.excess[keep]
+        )
+
+
+def _splittable(
+    search: _Search, score: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """Which inputs of each box can be halved at all."""
+    width = high - low
+    whole = search.problem.whole
+    return np.where(whole, width >= 1, width > 1e-12 * np.abs(search.unit))
+
+
+def _excess(
+    pairs: Pairs, weighing: Weighing, worst: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """How far the least value of the worst pair's sum on its box lies above 0: while it does, no
+    hyperplane cuts anything off the box."""
+    weights = weighing.weights[worst]
+    combined = np.einsum("pk,pkd->pd", weights, pairs.coefficients[worst])
+    constant = np.einsum("pk,pk->p", weights, pairs.constants[worst])
+    return lower_values(Linear(combined, constant), low, high)
+
+
+def _parts(
+    search: _Search,
+    rows: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    score: np.ndarray,
+    excess: np.ndarray,
+) -> list[_Part]:
+    """The boxes halved once, and the halves again, at most to eighths, while the bound would still
+    be above 0 everywhere if it fell by half of what the input that was halved accounts for."""
+    whole = search.problem.whole
+    parts = [_Part(rows, low, high, score, excess)]
+    for level in range(_MOST_HALVINGS):
+        found = []
+        for part in parts:
+            again = part.excess > 0 if level else np.ones(len(part.rows), bool)
+            again &= _splittable(search, part.score, part.low, part.high).any(1)
+            if not again.all():
+                found.append(part.chosen(~again))
+            if again.any():
+                found += _halves(search, part.chosen(again), whole)
+        parts = found
+    return parts
+
+
+def _halves(search: _Search, part: _Part, whole: np.ndarray) -> list[_Part]:
+    index = np.arange(len(part.rows))
+    width = part.high - part.low
+    blame = part.score + 1e-9 * width / np.maximum(search.unit, 1e-300)
+    blame = np.where(_splittable(search, part.score, part.low, part.high), blame, -1.0)
+    dimension = blame.argmax(1)
+    middle = (part.low[index, dimension] + part.high[index, dimension]) / 2
+    between = whole[dimension]
+    middle = np.where(between, np.floor(middle), middle)
+    left_high, right_low = part.high.copy(), part.low.copy()
+    left_high[index, dimension] = middle
+    right_low[index, dimension] = np.where(between, middle + 1.0, middle)
+    score = part.score.copy()
+    lost = score[index, dimension]
+    score[index, dimension] = lost / 2
+    excess = part.excess - lost / 2
+    return [
+        _Part(part.rows, part.low, left_high, score, excess),
+        _Part(part.rows, right_low, part.high, score, excess),
+    ]
 
 
 def _unproven(
