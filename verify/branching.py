@@ -69,8 +69,17 @@ class _Box:
     low: np.ndarray = field(compare=False)
     high: np.ndarray = field(compare=False)
     inherited: tuple[np.ndarray, int] | None = field(compare=False)
+    volume: float = field(default=0.0, compare=False)
     unproven: float = field(default=1.0, compare=False)
     refuted: float = field(default=0.0, compare=False)
+
+    @property
+    def proven_inside(self) -> float:
+        return self.volume * (1.0 - self.unproven)
+
+    @property
+    def open_inside(self) -> float:
+        return self.volume * max(0.0, self.unproven - self.refuted)
 
 
 @dataclass
@@ -83,6 +92,8 @@ class _Search:
     counter: itertools.count[int] = field(default_factory=itertools.count)
     proven: float = 0.0
     refuted: float = 0.0
+    inside: float = 0.0  # proven of the boxes in the heap
+    left: float = 0.0  # open of those that can be split
     boxes: int = 0
     found: list[np.ndarray] = field(default_factory=list)
     kept: dict[str, list[np.ndarray]] = field(default_factory=lambda: {"proven": [], "refuted": []})
@@ -145,20 +156,10 @@ def explore(
             break
         rounds += 1
         if goal == "cover" and rounds % 8 == 0:
-            left = _still_open(search)
-            if left < _NEGLIGIBLE or (enough < 1.0 and _proven(search) >= enough):
+            proven = search.proven + search.inside
+            if search.left < _NEGLIGIBLE or (enough < 1.0 and proven >= enough):
                 break
     return _outcome(search, time.monotonic() - started)
-
-
-def _still_open(search: _Search) -> float:
-    return sum(-box.order for box in search.heap if math.isfinite(box.order))
-
-
-def _proven(search: _Search) -> float:
-    """What is proven of the volume, in open boxes too."""
-    inside = (float(search.volume(box.low, box.high)) * (1.0 - box.unproven) for box in search.heap)
-    return search.proven + sum(inside)
 
 
 def _by_float64(problem: Problem) -> Confirm:
@@ -183,10 +184,9 @@ def _outcome(search: _Search, seconds: float) -> Outcome:
     exhausted = not search.heap
     proven, refuted, remaining = search.proven, search.refuted, 0.0
     for box in search.heap:
-        volume = float(search.volume(box.low, box.high))
-        proven += volume * (1.0 - box.unproven)
-        refuted += volume * box.refuted
-        remaining += volume * max(0.0, box.unproven - box.refuted)
+        proven += box.proven_inside
+        refuted += box.volume * box.refuted
+        remaining += box.open_inside
     return Outcome(
         min(proven, 1.0),
         min(refuted, 1.0),
@@ -212,12 +212,29 @@ def _push(
     shares of each that are not known to be proven, and known to be refuted, already."""
     if len(search.heap) > _INHERITED:
         inherited = None
+    volumes = search.volume(low, high).tolist()
     for row in range(len(low)):
         source = None if inherited is None else (inherited, row)
-        box = _Box(-float(order[row]), next(search.counter), low[row], high[row], source)
+        number = next(search.counter)
+        box = _Box(-float(order[row]), number, low[row], high[row], source, volumes[row])
         if unproven is not None and refuted is not None:
             box.unproven, box.refuted = float(unproven[row]), float(refuted[row])
-        heapq.heappush(search.heap, box)
+        _open(search, box)
+
+
+def _open(search: _Search, box: _Box) -> None:
+    """Puts a box into the heap."""
+    search.inside += box.proven_inside
+    search.left += box.open_inside
+    heapq.heappush(search.heap, box)
+
+
+def _taken(search: _Search) -> _Box:
+    """The first box of the heap, taken out of it."""
+    box = heapq.heappop(search.heap)
+    search.inside -= box.proven_inside
+    search.left -= box.open_inside
+    return box
 
 
 def _attack(
@@ -274,13 +291,13 @@ def _round(search: _Search, deadline: float) -> bool:
     """One batch of boxes, or none if there is no time to finish it; says which."""
     size = sum(node.size for node in search.problem.graph.nodes)
     most = max(1, min(BATCH, _BATCH_ENTRIES // size, len(search.heap)))
-    batch = [heapq.heappop(search.heap) for _ in range(most)]
+    batch = [_taken(search) for _ in range(most)]
     try:
         # A round that has begun may take a little longer than there is.
         _examine(search, batch, max(deadline, time.monotonic()) + _GRACE)
     except OutOfTime:
         for box in batch:
-            heapq.heappush(search.heap, box)
+            _open(search, box)
         return False
     search.boxes += len(batch)
     return True
@@ -436,7 +453,8 @@ def _halve(
     again while nothing could be proven of them yet."""
     problem = search.problem
     worst = _worst_pairs(pairs.box, weighing.bound, boxes)
-    score = _blame(state, problem, pairs, weighing, worst, low[boxes], high[boxes])
+    weights = _curved_weights(problem, pairs, weighing, worst)
+    score = _blame(state, problem, pairs, weights, worst, low[boxes], high[boxes])
     low, high = low[boxes], high[boxes]
     can = _splittable(search, score, low, high).any(1)
     if not can.all():
@@ -445,7 +463,7 @@ def _halve(
     rows = np.flatnonzero(can)
     inherited = _packed(state, boxes[rows])
     # The rows' sum at its greatest, in the units of the scores: what halving has to take away.
-    excess = np.where(can, _excess(pairs, weighing, worst, low, high), 0.0)
+    excess = np.where(can, _excess(pairs, weights, worst, low, high), 0.0)
     for part in _parts(search, rows, low[rows], high[rows], score[rows], excess[rows]):
         source = inherited[np.searchsorted(rows, part.rows)]
         if search.goal == "decide":
@@ -495,12 +513,22 @@ def _splittable(
     return np.where(whole, width >= 1, width > 1e-12 * np.abs(search.unit))
 
 
+def _curved_weights(
+    problem: Problem, pairs: Pairs, weighing: Weighing, worst: np.ndarray
+) -> np.ndarray:
+    """The weights of those rows of the worst pairs whose bounds lose anything, with which inputs
+    are blamed; all, where none is curved.  Affine rows say exactly where they hold already."""
+    weights = weighing.weights[worst]
+    curved = problem.curved[problem.padded[pairs.violation[worst]]]
+    wanted = np.where(curved, np.maximum(weights, 1e-6 * weights.max(1, keepdims=True)), 0.0)
+    return np.where(curved.any(1, keepdims=True), wanted, weights)
+
+
 def _excess(
-    pairs: Pairs, weighing: Weighing, worst: np.ndarray, low: np.ndarray, high: np.ndarray
+    pairs: Pairs, weights: np.ndarray, worst: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> np.ndarray:
     """How far the least value of the worst pair's sum on its box lies above 0: while it does, no
     hyperplane cuts anything off the box."""
-    weights = weighing.weights[worst]
     combined = np.einsum("pk,pkd->pd", weights, pairs.coefficients[worst])
     constant = np.einsum("pk,pk->p", weights, pairs.constants[worst])
     return lower_values(Linear(combined, constant), low, high)
@@ -640,7 +668,9 @@ def _points(search: _Search, low: np.ndarray, high: np.ndarray) -> None:
         if wrong.any() and len(search.found) < 64:
             search.found.append(points[wrong])
     for row in np.flatnonzero(~single):
-        search.heap.append(_Box(math.inf, next(search.counter), low[row], high[row], None))
+        stuck = _Box(math.inf, next(search.counter), low[row], high[row], None)
+        stuck.volume = float(search.volume(low[row], high[row]))
+        search.heap.append(stuck)
 
 
 def _worst_pairs(box: np.ndarray, bound: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -654,7 +684,7 @@ def _blame(
     state: Ranges,
     problem: Problem,
     pairs: Pairs,
-    weighing: Weighing,
+    weights: np.ndarray,
     worst: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
@@ -663,7 +693,6 @@ def _blame(
     linear term, and its share of what the relaxations lose, by the derivatives that reach them."""
     box = pairs.box[worst]
     rows = problem.padded[pairs.violation[worst]]
-    weights = weighing.weights[worst]
     combined = np.zeros((len(worst), problem.graph.nodes[problem.rows].size))
     np.add.at(combined, (np.arange(len(worst))[:, None], rows), -weights)
     losses: dict[int, np.ndarray] = {}
