@@ -4,9 +4,10 @@
         [--marabou PYTHON] [--json OUT]
 
 Each folder below FOLDER with a model.onnx and property files is one network.  `--marabou` names an
-interpreter in whose environment `pip install maraboupy` was run; the peer then gets the same
-instance, in a process of its own, right after ours.  Times are of the decision itself, without
-imports and reading: wall-clock, and processor time, which counts where others use the machine.
+interpreter in whose environment `pip install maraboupy onnx onnxruntime` was run; the peer then
+gets the same instance, in a process of its own, right after ours, and may use --time seconds of the
+processor.  Times are of the decision itself, without imports and reading: wall-clock, and
+processor time, which counts where others use the machine.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,14 +25,16 @@ from typing import Any
 from distill.properties import decisions
 
 _PEER = r"""
-import json, sys, time
+import json, resource, sys, time
 sys.path.insert(0, sys.argv[4])
 from verify.vnnlib import parsed
 from maraboupy import Marabou, MarabouCore
 network = Marabou.read_onnx(sys.argv[1])
 stated = parsed(open(sys.argv[2]).read())
 limit = int(float(sys.argv[3]))
-options = Marabou.createOptions(verbosity=0, timeoutInSeconds=limit, numWorkers=1)
+spent = int(time.process_time()) + limit
+resource.setrlimit(resource.RLIMIT_CPU, (spent, spent + 5))
+options = Marabou.createOptions(verbosity=0, timeoutInSeconds=100 * limit, numWorkers=1)
 inputs = [int(v) for array in network.inputVars for v in array.flatten()]
 outputs = [int(v) for array in network.outputVars for v in array.flatten()]
 started, busy = time.monotonic(), time.process_time()
@@ -61,10 +65,13 @@ print(json.dumps([answer, time.monotonic() - started, time.process_time() - busy
 def marabou(python: str, model: Path, stated: Path, seconds: float) -> tuple[str, float, float]:
     """The peer's answer, its seconds by the clock and of the processor."""
     command = [python, "-c", _PEER, str(model), str(stated), str(seconds), os.getcwd()]
+    started = time.monotonic()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30 * seconds + 30)
     except subprocess.TimeoutExpired:
-        return "timeout", seconds, seconds
+        return "timeout", 30 * seconds, seconds
+    if done.returncode == -signal.SIGXCPU:
+        return "timeout", time.monotonic() - started, seconds
     lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
     if not lines:
         print(done.stderr[-500:], file=sys.stderr)

@@ -43,7 +43,8 @@ def questions(result: Result, data: DataSet | None, *, seed: int = 0) -> dict[st
     named = [e for e in laws if _template(e) and not _template(e).startswith("-")]
     learned = [e for e in laws if e not in named]
     chosen = [*learned[:1], *named[:1]] or [result.best]
-    answers = [_on_data(result.target, entry, data, seed, deadline) for entry in chosen]
+    held: dict[int, np.ndarray] = {}
+    answers = [_on_data(result.target, entry, data, seed, deadline, held) for entry in chosen]
     return {"questions": {"labelling": answers[0], "others": answers[1:]}}
 
 
@@ -73,7 +74,12 @@ def _with_exceptions(result: Result) -> dict[str, Any]:
 
 
 def _on_data(
-    target: Target, entry: Entry, data: DataSet, seed: int, deadline: float
+    target: Target,
+    entry: Entry,
+    data: DataSet,
+    seed: int,
+    deadline: float,
+    held: dict[int, np.ndarray],
 ) -> dict[str, Any]:
     from dsl.printer import to_python
 
@@ -87,7 +93,7 @@ def _on_data(
         "program": to_python(program),
         "template": _template(entry),
         "agreement": agreement,
-        "neighbourhoods": neighbourhoods(target, program, data, deadline),
+        "neighbourhoods": neighbourhoods(target, program, data, deadline, held),
     }
 
 
@@ -135,13 +141,15 @@ def neighbourhoods(
     program: Program,
     data: DataSet,
     deadline: float,
+    held: dict[int, np.ndarray],
     *,
     count: int = BALLS,
     radius: float = RADIUS,
 ) -> dict[str, Any]:
     """Balls around observed inputs on which program and network provably give one value.
 
-    Inputs on which the two agree are tried in order until `count` balls are certified.
+    Inputs are tried in order until `count` balls are certified.  `held` keeps by first input what
+    was found of the network alone, for the next program.
     """
     from verify.neighbourhoods import margins_of, settled, steady
 
@@ -166,11 +174,14 @@ def neighbourhoods(
         firm = settled(program, low, high, values[part])
         if firm is None:
             return {"radius": radius, "certified": 0, "reason": "no linear score in the program"}
-        held = steady(margins, low, high, values[part].astype(np.int64), deadline)
+        if start not in held:
+            labels = values[part].astype(np.int64)
+            held[start] = steady(margins, low, high, labels, deadline)
+        constant = held[start]
         tried += len(low)
-        network_steady += int(held.sum())
+        network_steady += int(constant.sum())
         program_settled += int((firm & same[part]).sum())
-        certified += (start + np.flatnonzero(held & firm & same[part])).tolist()
+        certified += (start + np.flatnonzero(constant & firm & same[part])).tolist()
     certified = certified[:count]
     return {
         "radius": radius,

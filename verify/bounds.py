@@ -18,7 +18,7 @@ import numpy as np
 from verify.graph import TINY, Affine, Function, Graph, Input, Product, accumulated
 from verify.relaxations import FUNCTIONS, UNIT, product_planes, product_range
 
-CHUNK_ENTRIES = 1 << 16
+CHUNK_ENTRIES = 1 << 15
 """Rows are carried backwards in chunks of about this many entries, to stay in the cache."""
 
 

@@ -26,6 +26,7 @@ _MOST_REGIONS = 20_000
 _BATCH_ENTRIES = 1_500_000
 _GRACE = 0.5
 _INHERITED = 120_000
+_MOST_HALVINGS = 3
 _NEGLIGIBLE = 1e-7
 """Open volume for which it is not worth going on."""
 
@@ -68,8 +69,17 @@ class _Box:
     low: np.ndarray = field(compare=False)
     high: np.ndarray = field(compare=False)
     inherited: tuple[np.ndarray, int] | None = field(compare=False)
+    volume: float = field(default=0.0, compare=False)
     unproven: float = field(default=1.0, compare=False)
     refuted: float = field(default=0.0, compare=False)
+
+    @property
+    def proven_inside(self) -> float:
+        return self.volume * (1.0 - self.unproven)
+
+    @property
+    def open_inside(self) -> float:
+        return self.volume * max(0.0, self.unproven - self.refuted)
 
 
 @dataclass
@@ -82,6 +92,8 @@ class _Search:
     counter: itertools.count[int] = field(default_factory=itertools.count)
     proven: float = 0.0
     refuted: float = 0.0
+    inside: float = 0.0  # proven of the boxes in the heap
+    left: float = 0.0  # open of those that can be split
     boxes: int = 0
     found: list[np.ndarray] = field(default_factory=list)
     kept: dict[str, list[np.ndarray]] = field(default_factory=lambda: {"proven": [], "refuted": []})
@@ -144,20 +156,10 @@ def explore(
             break
         rounds += 1
         if goal == "cover" and rounds % 8 == 0:
-            left = _still_open(search)
-            if left < _NEGLIGIBLE or (enough < 1.0 and _proven(search) >= enough):
+            proven = search.proven + search.inside
+            if search.left < _NEGLIGIBLE or (enough < 1.0 and proven >= enough):
                 break
     return _outcome(search, time.monotonic() - started)
-
-
-def _still_open(search: _Search) -> float:
-    return sum(-box.order for box in search.heap if math.isfinite(box.order))
-
-
-def _proven(search: _Search) -> float:
-    """What is proven of the volume, in open boxes too."""
-    inside = (float(search.volume(box.low, box.high)) * (1.0 - box.unproven) for box in search.heap)
-    return search.proven + sum(inside)
 
 
 def _by_float64(problem: Problem) -> Confirm:
@@ -182,10 +184,9 @@ def _outcome(search: _Search, seconds: float) -> Outcome:
     exhausted = not search.heap
     proven, refuted, remaining = search.proven, search.refuted, 0.0
     for box in search.heap:
-        volume = float(search.volume(box.low, box.high))
-        proven += volume * (1.0 - box.unproven)
-        refuted += volume * box.refuted
-        remaining += volume * max(0.0, box.unproven - box.refuted)
+        proven += box.proven_inside
+        refuted += box.volume * box.refuted
+        remaining += box.open_inside
     return Outcome(
         min(proven, 1.0),
         min(refuted, 1.0),
@@ -211,12 +212,29 @@ def _push(
     shares of each that are not known to be proven, and known to be refuted, already."""
     if len(search.heap) > _INHERITED:
         inherited = None
+    volumes = search.volume(low, high).tolist()
     for row in range(len(low)):
         source = None if inherited is None else (inherited, row)
-        box = _Box(-float(order[row]), next(search.counter), low[row], high[row], source)
+        number = next(search.counter)
+        box = _Box(-float(order[row]), number, low[row], high[row], source, volumes[row])
         if unproven is not None and refuted is not None:
             box.unproven, box.refuted = float(unproven[row]), float(refuted[row])
-        heapq.heappush(search.heap, box)
+        _open(search, box)
+
+
+def _open(search: _Search, box: _Box) -> None:
+    """Puts a box into the heap."""
+    search.inside += box.proven_inside
+    search.left += box.open_inside
+    heapq.heappush(search.heap, box)
+
+
+def _taken(search: _Search) -> _Box:
+    """The first box of the heap, taken out of it."""
+    box = heapq.heappop(search.heap)
+    search.inside -= box.proven_inside
+    search.left -= box.open_inside
+    return box
 
 
 def _attack(
@@ -273,13 +291,13 @@ def _round(search: _Search, deadline: float) -> bool:
     """One batch of boxes, or none if there is no time to finish it; says which."""
     size = sum(node.size for node in search.problem.graph.nodes)
     most = max(1, min(BATCH, _BATCH_ENTRIES // size, len(search.heap)))
-    batch = [heapq.heappop(search.heap) for _ in range(most)]
+    batch = [_taken(search) for _ in range(most)]
     try:
         # A round that has begun may take a little longer than there is.
         _examine(search, batch, max(deadline, time.monotonic()) + _GRACE)
     except OutOfTime:
         for box in batch:
-            heapq.heappush(search.heap, box)
+            _open(search, box)
         return False
     search.boxes += len(batch)
     return True
@@ -431,50 +449,136 @@ def _halve(
     low: np.ndarray,
     high: np.ndarray,
 ) -> None:
-    """Splits the boxes; each across the input that its worst pair loses most by."""
+    """Splits the boxes; each across the input that its worst pair loses most by, and its halves
+    again while nothing could be proven of them yet."""
     problem = search.problem
     worst = _worst_pairs(pairs.box, weighing.bound, boxes)
-    score = _blame(state, problem, pairs, weighing, worst, low[boxes], high[boxes])
+    weights = _curved_weights(problem, pairs, weighing, worst)
+    score = _blame(state, problem, pairs, weights, worst, low[boxes], high[boxes])
     low, high = low[boxes], high[boxes]
-    width = high - low
-    splittable = np.where(problem.whole, width >= 1, width > 1e-12 * np.abs(search.unit))
-    score = np.where(splittable, score + 1e-9 * width / np.maximum(search.unit, 1e-300), -1.0)
-    dimension = score.argmax(1)
-    can = score[np.arange(len(boxes)), dimension] >= 0
+    can = _splittable(search, score, low, high).any(1)
     if not can.all():
         search.complete = False
-        stuck_low, stuck_high = low[~can], high[~can]
-        _points(search, stuck_low, stuck_high)
+        _points(search, low[~can], high[~can])
     rows = np.flatnonzero(can)
-    low, high, dimension = low[rows], high[rows], dimension[rows]
-    index = np.arange(len(rows))
-    middle = (low[index, dimension] + high[index, dimension]) / 2
-    whole = problem.whole[dimension]
-    middle = np.where(whole, np.floor(middle), middle)
-    left_high, right_low = high.copy(), low.copy()
-    left_high[index, dimension] = middle
-    right_low[index, dimension] = np.where(whole, middle + 1.0, middle)
     inherited = _packed(state, boxes[rows])
-    for part_low, part_high in ((low, left_high), (right_low, high)):
+    # The rows' sum at its greatest, in the units of the scores: what halving has to take away.
+    excess = np.where(can, _excess(pairs, weights, worst, low, high), 0.0)
+    for part in _parts(search, rows, low[rows], high[rows], score[rows], excess[rows]):
+        source = inherited[np.searchsorted(rows, part.rows)]
         if search.goal == "decide":
-            _push(search, part_low, part_high, weighing.bound[worst[rows]], inherited)
+            _push(search, part.low, part.high, weighing.bound[worst[part.rows]], source)
             continue
-        unproven = _unproven(search, pairs, weighing, boxes[rows], part_low, part_high)
-        refuted = _refuted(search, wrong, boxes[rows], part_low, part_high)
+        unproven = _unproven(search, pairs, weighing, boxes[part.rows], part.low, part.high)
+        refuted = _refuted(search, wrong, boxes[part.rows], part.low, part.high)
         refuted = np.minimum(refuted, unproven)
         done = unproven <= 0
-        search.record("proven", part_low[done], part_high[done])
-        order = search.volume(part_low, part_high) * (unproven - refuted)
+        search.record("proven", part.low[done], part.high[done])
+        order = search.volume(part.low, part.high) * (unproven - refuted)
         kept = ~done
         _push(
             search,
-            part_low[kept],
-            part_high[kept],
+            part.low[kept],
+            part.high[kept],
             order[kept],
-            inherited[kept],
+            source[kept],
             unproven[kept],
             refuted[kept],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One part of each of some boxes: `rows` are the boxes' numbers, in order; `score` is what
+    the bound loses by each input, and `excess` by how much it must still fall."""
+
+    rows: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    score: np.ndarray
+    excess: np.ndarray
+
+    def chosen(self, keep: np.ndarray) -> _Part:
+        return _Part(
+            self.rows[keep], self.low[keep], self.high[keep], self.score[keep], self.excess[keep]
+        )
+
+
+def _splittable(
+    search: _Search, score: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """Which inputs of each box can be halved at all."""
+    width = high - low
+    whole = search.problem.whole
+    return np.where(whole, width >= 1, width > 1e-12 * np.abs(search.unit))
+
+
+def _curved_weights(
+    problem: Problem, pairs: Pairs, weighing: Weighing, worst: np.ndarray
+) -> np.ndarray:
+    """The weights of those rows of the worst pairs whose bounds lose anything, with which inputs
+    are blamed; all, where none is curved.  Affine rows say exactly where they hold already."""
+    weights = weighing.weights[worst]
+    curved = problem.curved[problem.padded[pairs.violation[worst]]]
+    wanted = np.where(curved, np.maximum(weights, 1e-6 * weights.max(1, keepdims=True)), 0.0)
+    return np.where(curved.any(1, keepdims=True), wanted, weights)
+
+
+def _excess(
+    pairs: Pairs, weights: np.ndarray, worst: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """How far the least value of the worst pair's sum on its box lies above 0: while it does, no
+    hyperplane cuts anything off the box."""
+    combined = np.einsum("pk,pkd->pd", weights, pairs.coefficients[worst])
+    constant = np.einsum("pk,pk->p", weights, pairs.constants[worst])
+    return lower_values(Linear(combined, constant), low, high)
+
+
+def _parts(
+    search: _Search,
+    rows: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    score: np.ndarray,
+    excess: np.ndarray,
+) -> list[_Part]:
+    """The boxes halved once, and the halves again, at most to eighths, while the bound would still
+    be above 0 everywhere if it fell by half of what the input that was halved accounts for."""
+    whole = search.problem.whole
+    parts = [_Part(rows, low, high, score, excess)]
+    for level in range(_MOST_HALVINGS):
+        found = []
+        for part in parts:
+            again = part.excess > 0 if level else np.ones(len(part.rows), bool)
+            again &= _splittable(search, part.score, part.low, part.high).any(1)
+            if not again.all():
+                found.append(part.chosen(~again))
+            if again.any():
+                found += _halves(search, part.chosen(again), whole)
+        parts = found
+    return parts
+
+
+def _halves(search: _Search, part: _Part, whole: np.ndarray) -> list[_Part]:
+    index = np.arange(len(part.rows))
+    width = part.high - part.low
+    blame = part.score + 1e-9 * width / np.maximum(search.unit, 1e-300)
+    blame = np.where(_splittable(search, part.score, part.low, part.high), blame, -1.0)
+    dimension = blame.argmax(1)
+    middle = (part.low[index, dimension] + part.high[index, dimension]) / 2
+    between = whole[dimension]
+    middle = np.where(between, np.floor(middle), middle)
+    left_high, right_low = part.high.copy(), part.low.copy()
+    left_high[index, dimension] = middle
+    right_low[index, dimension] = np.where(between, middle + 1.0, middle)
+    score = part.score.copy()
+    lost = score[index, dimension]
+    score[index, dimension] = lost / 2
+    excess = part.excess - lost / 2
+    return [
+        _Part(part.rows, part.low, left_high, score, excess),
+        _Part(part.rows, right_low, part.high, score, excess),
+    ]
 
 
 def _unproven(
@@ -564,7 +668,9 @@ def _points(search: _Search, low: np.ndarray, high: np.ndarray) -> None:
         if wrong.any() and len(search.found) < 64:
             search.found.append(points[wrong])
     for row in np.flatnonzero(~single):
-        search.heap.append(_Box(math.inf, next(search.counter), low[row], high[row], None))
+        stuck = _Box(math.inf, next(search.counter), low[row], high[row], None)
+        stuck.volume = float(search.volume(low[row], high[row]))
+        search.heap.append(stuck)
 
 
 def _worst_pairs(box: np.ndarray, bound: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -578,7 +684,7 @@ def _blame(
     state: Ranges,
     problem: Problem,
     pairs: Pairs,
-    weighing: Weighing,
+    weights: np.ndarray,
     worst: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
@@ -587,7 +693,6 @@ def _blame(
     linear term, and its share of what the relaxations lose, by the derivatives that reach them."""
     box = pairs.box[worst]
     rows = problem.padded[pairs.violation[worst]]
-    weights = weighing.weights[worst]
     combined = np.zeros((len(worst), problem.graph.nodes[problem.rows].size))
     np.add.at(combined, (np.arange(len(worst))[:, None], rows), -weights)
     losses: dict[int, np.ndarray] = {}

@@ -85,35 +85,47 @@ def steady(
     deadline: float,
 ) -> np.ndarray:
     """For boxes (B, d), whether the network provably gives each one's label everywhere on it;
-    False for boxes that time did not allow."""
+    False for boxes that time did not allow.  Each box is tried with bounds that cost more and
+    lose less until they suffice: intervals do for two fifths, and few need the last."""
     result = np.zeros(len(low), bool)
     for start in range(0, len(low), _BATCH):
-        if time.monotonic() > deadline:
-            break
-        part = slice(start, min(start + _BATCH, len(low)))
-        state = tightened(margins, low[part], high[part])
-        boxes = np.arange(part.stop - part.start)
-        holds = np.ones(len(boxes), bool)
-        for rival in range(margins.classes):
-            entries = labels[part] * margins.classes + rival
-            other = np.flatnonzero(labels[part] != rival)
-            if not len(other):
-                continue
-            linear = entry_bounds(state, margins.rows, boxes[other], entries[other], 1.0)
-            least = lower_values(linear, low[part][other], high[part][other])
-            holds[other] &= least > 0
-        result[part] = holds
+        left = np.arange(start, min(start + _BATCH, len(low)))
+        for bounded in (_by_intervals, tightened, ranges):
+            if not len(left) or time.monotonic() > deadline:
+                break
+            state = bounded(margins.graph, low[left], high[left])
+            result[left] = _leads(margins, state, labels[left])
+            left = left[~result[left]]
     return result
 
 
-def tightened(margins: Margins, low: np.ndarray, high: np.ndarray) -> Ranges:
+def _leads(margins: Margins, state: Ranges, labels: np.ndarray) -> np.ndarray:
+    """For each box of the bounds, whether its label's logit is above all others on all of it."""
+    boxes = np.arange(len(labels))
+    holds = np.ones(len(boxes), bool)
+    for rival in range(margins.classes):
+        other = np.flatnonzero(labels != rival)
+        if not len(other):
+            continue
+        entries = labels[other] * margins.classes + rival
+        linear = entry_bounds(state, margins.rows, boxes[other], entries, 1.0)
+        least = lower_values(linear, state.box_low[other], state.box_high[other])
+        holds[other] &= least > 0
+    return holds
+
+
+def _by_intervals(graph: Graph, low: np.ndarray, high: np.ndarray) -> Ranges:
+    return ranges(graph, low, high, refine=False)
+
+
+def tightened(graph: Graph, low: np.ndarray, high: np.ndarray) -> Ranges:
     """Bounds of all nodes: intervals, and backward substitution for those entries under a ReLU that
     intervals leave undecided where a node mixes more than two entries.  The differences of pools
     mix two: they are many, and intervals serve them well on small boxes."""
     known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    state = ranges(margins.graph, low, high, refine=False)
-    for number, node in enumerate(margins.graph.nodes):
-        if not margins.graph.tight[number] or not _mixes(margins.graph, node):
+    state = ranges(graph, low, high, refine=False)
+    for number, node in enumerate(graph.nodes):
+        if not graph.tight[number] or not _mixes(graph, node):
             continue
         bottom, top = state.low[number].copy(), state.high[number].copy()
         box, entry = np.nonzero((bottom < 0) & (top > 0))
@@ -124,7 +136,7 @@ def tightened(margins: Margins, low: np.ndarray, high: np.ndarray) -> Ranges:
             found = sign * lower_values(linear, low[box], high[box])
             bound[box, entry] = choose(bound[box, entry], found)
         known[number] = np.fmin(bottom, top), np.fmax(bottom, top)
-        state = ranges(margins.graph, low, high, known, refine=False)
+        state = ranges(graph, low, high, known, refine=False)
     return state
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from verify.graph import Graph, values
+from verify.graph import Affine, Graph, Input, values
 from verify.relaxations import UNIT
 
 _ROUNDS = 32
@@ -44,6 +44,19 @@ class Problem:
         return table
 
     @cached_property
+    def curved(self) -> np.ndarray:
+        """Which rows are no affine functions of the input."""
+        node = self.graph.nodes[self.rows]
+        result = np.zeros(node.size, bool)
+        if not isinstance(node, Affine):
+            return ~result
+        bent = _bent(self.graph)
+        for source, m in node.terms:
+            if bent[source]:
+                result |= True if m is None else np.asarray((m.magnitudes > 0).sum(0) > 0).ravel()
+        return result
+
+    @cached_property
     def padded(self) -> np.ndarray:
         """The rows of each violation, the first repeated up to one width."""
         width = max((len(rows) for rows in self.violations), default=1)
@@ -58,6 +71,20 @@ class Problem:
         """The least row of each violation, (B, violations)."""
         rows = values(self.graph, points)[self.rows]
         return np.asarray(rows[:, self.padded].min(2))
+
+
+def _bent(graph: Graph) -> list[bool]:
+    """For each node whether it is anything but an affine map of the input."""
+    result: list[bool] = []
+    for node in graph.nodes:
+        match node:
+            case Input():
+                result.append(False)
+            case Affine(terms=terms):
+                result.append(any(result[source] for source, _ in terms))
+            case _:
+                result.append(True)
+    return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,42 @@ def test_bounds_contain_what_a_float32_runtime_computes(activation: str) -> None
     assert 0 < width < 1e-2
 
 
+def test_a_bias_is_joined_with_the_map_before_it_and_its_rounding_with_that_of_the_map() -> None:
+    rng = np.random.default_rng(3)
+    weight = rng.standard_normal((40, 30)).astype(np.float32).astype(np.float64)
+    bias = rng.standard_normal(40).astype(np.float32).astype(np.float64)
+    builder = Builder()
+    source = builder.input(30)
+    product = builder.affine(((source, matrix(weight)),), 0.0, unit=2.0**-24)
+    total = builder.affine(((product, matrix(np.eye(40))),), bias, unit=2.0**-24)
+    node = builder.nodes[total]
+    assert isinstance(node, Affine)
+    assert [place for place, _ in node.terms] == [source]
+    before = builder.nodes[product]
+    assert isinstance(before, Affine)
+    assert node.noise > before.noise + 2.0**-24
+    point = rng.standard_normal((1, 30)).astype(np.float32)
+    state = bounds.ranges(builder.graph(), point.astype(float), point.astype(float))
+    for order in range(50):
+        places = np.random.default_rng(order).permutation(30)
+        value = np.zeros(40, np.float32)
+        for place in places:
+            value += weight.astype(np.float32)[:, place] * point[0, place]
+        value += bias.astype(np.float32)
+        assert (state.low[total] <= value).all()
+        assert (value <= state.high[total]).all()
+
+
+def test_a_bias_is_not_joined_with_another_that_it_might_cancel() -> None:
+    builder = Builder()
+    source = builder.input(2)
+    first = builder.affine(((source, matrix(np.ones((2, 2)))),), np.array([1e6, 1.0]))
+    second = builder.affine(((first, None),), np.array([-1e6, 1.0]))
+    node = builder.nodes[second]
+    assert isinstance(node, Affine)
+    assert node.terms == ((first, None),)
+
+
 def test_without_room_for_rounding_float32_values_lie_outside() -> None:
     builder = Builder()
     source = builder.input(3)

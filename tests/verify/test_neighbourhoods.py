@@ -8,6 +8,7 @@ import numpy as np
 
 from dsl.parser import parse
 from dsl.program import Program
+from verify.bounds import ranges
 from verify.graph import Builder, matrix
 from verify.neighbourhoods import Margins, linear_score, settled, steady
 
@@ -67,6 +68,20 @@ def test_a_ball_with_the_other_label_inside_is_refused() -> None:
     labels = decisions(first, second, centres)
     wrong = steady(margins, centres - 0.05, centres + 0.05, 1 - labels, time.monotonic() + 60)
     assert not wrong.any()
+
+
+def test_balls_that_intervals_leave_open_are_tried_with_linear_bounds() -> None:
+    rng = np.random.default_rng(4)
+    margins, first, second = random_network(1)
+    centres = rng.random((60, 4))
+    labels = decisions(first, second, centres)
+    low, high = centres - 0.05, centres + 0.05
+    state = ranges(margins.graph, low, high, refine=False)
+    entries = labels * margins.classes + 1 - labels
+    by_intervals = state.low[margins.rows][np.arange(60), entries] > 0
+    held = steady(margins, low, high, labels, time.monotonic() + 60)
+    assert held[by_intervals].all()
+    assert held.sum() > by_intervals.sum() > 0
 
 
 def test_without_time_nothing_is_certified() -> None:
