@@ -25,13 +25,24 @@ class _Reduction(TensorPrimitive):
         return float(math.prod(args[0]))
 
 
+class _Summed(_Reduction):
+    """A reduction whose rounding grows with the number of entries."""
+
+    def bounds(
+        self, *args: Box, axes: tuple[int, ...] = (), keepdims: bool = False, **options: Any
+    ) -> Box:
+        found = super().bounds(*args, axes=axes, keepdims=keepdims)
+        slack = _sum_slack(args[0], axes, keepdims)
+        return Box(found.low - slack, found.high + slack)
+
+
 def _sum_slack(a: Box, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
     size = np.maximum(np.abs(a.low), np.abs(a.high))
     count = math.prod(a.shape[axis] for axis in axes)
     return np.asarray(2.3e-16 * (count + 4) * size.sum(axis=axes, keepdims=keepdims) + 1e-300)
 
 
-class Sum(_Reduction):
+class Sum(_Summed):
     """The sum over `axes`."""
 
     name = "sum"
@@ -44,15 +55,8 @@ class Sum(_Reduction):
             x = x.astype(np.int64)
         return np.sum(x, axis=tuple(axes), keepdims=keepdims)
 
-    def bounds(
-        self, *args: Box, axes: tuple[int, ...] = (), keepdims: bool = False, **options: Any
-    ) -> Box:
-        found = super().bounds(*args, axes=axes, keepdims=keepdims)
-        slack = _sum_slack(args[0], axes, keepdims)
-        return Box(found.low - slack, found.high + slack)
 
-
-class Mean(_Reduction):
+class Mean(_Summed):
     """The mean over `axes`."""
 
     name = "mean"
@@ -64,13 +68,6 @@ class Mean(_Reduction):
             count = math.prod(args[0].shape[axis] for axis in axes)
             return np.sum(args[0], axis=tuple(axes), keepdims=keepdims) / count
         return np.mean(args[0], axis=tuple(axes), keepdims=keepdims)
-
-    def bounds(
-        self, *args: Box, axes: tuple[int, ...] = (), keepdims: bool = False, **options: Any
-    ) -> Box:
-        found = super().bounds(*args, axes=axes, keepdims=keepdims)
-        slack = _sum_slack(args[0], axes, keepdims)
-        return Box(found.low - slack, found.high + slack)
 
 
 class Max(_Reduction):
