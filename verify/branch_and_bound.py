@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,10 @@ import numpy as np
 
 from dsl.agreement import agreeing, counterexample
 from dsl.claim import Counterexample, Proved, Refuted, Target, Tested, Unknown, Verdict
+from dsl.printer import to_python
 from dsl.program import Program
-from verify.branching import Goal, Outcome, Regions, explore
+from verify import divided
+from verify.branching import Confirm, Goal, Outcome, Regions, explore
 from verify.comparison import Comparison, compared, packed_shape
 from verify.pieces import Untranslatable, box_of
 
@@ -144,24 +146,64 @@ def _explored(
     goal: Goal,
     enough: float = 1.0,
 ) -> Outcome:
-    box = comparison.box
+    confirm = _confirmed_by(comparison, program, target)
+    if target.workers is None or (goal == "cover" and target.workers.count == 1):
+        return explore(
+            comparison.problem,
+            comparison.box.low,
+            comparison.box.high,
+            deadline=deadline,
+            goal=goal,
+            confirm=confirm,
+            seed=seed,
+            enough=enough,
+        )
 
-    def confirm(points: np.ndarray) -> np.ndarray:
-        batch = box.batch(points, target.domain)
-        inside = target.domain.satisfied(batch)
-        values = target.evaluate(batch).values
-        return np.asarray(inside & ~agreeing(program, batch, values, target.claim.decode))
+    def spread(shares: list[divided.Share]) -> Iterator[divided.Found]:
+        return target.spread(searched, [(program, share) for share in shares], total=len(shares))
 
-    return explore(
+    return divided.explore(
         comparison.problem,
-        box.low,
-        box.high,
+        comparison.box.low,
+        comparison.box.high,
+        spread,
         deadline=deadline,
         goal=goal,
         confirm=confirm,
         seed=seed,
         enough=enough,
     )
+
+
+def _confirmed_by(comparison: Comparison, program: Program, target: Target) -> Confirm:
+    def confirm(points: np.ndarray) -> np.ndarray:
+        batch = comparison.box.batch(points, target.domain)
+        inside = target.domain.satisfied(batch)
+        values = target.evaluate(batch).values
+        return np.asarray(inside & ~agreeing(program, batch, values, target.claim.decode))
+
+    return confirm
+
+
+def searched(target: Target, item: tuple[Program, divided.Share]) -> divided.Found:
+    """One share of the boxes on which a program is compared with the target's network."""
+    program, share = item
+    comparison = _comparison(program, target)
+    return divided.searched(share, comparison.problem, _confirmed_by(comparison, program, target))
+
+
+_LAST: dict[tuple[str, str], Comparison] = {}
+
+
+def _comparison(program: Program, target: Target) -> Comparison:
+    """As `compared`, kept from one share to the next."""
+    key = (to_python(program), f"{target.fingerprint} {target.claim} {target.domain}")
+    found = _LAST.get(key)
+    if found is None:
+        found = compared(program, target)
+        _LAST.clear()
+        _LAST[key] = found
+    return found
 
 
 def _example(

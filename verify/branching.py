@@ -63,7 +63,11 @@ class Outcome:
 
 
 @dataclass(order=True, slots=True)
-class _Box:
+class OpenBox:
+    """A box of the heap; `inherited` are bounds of the box that it was cut from, and a row of them.
+    `unproven` and `refuted` are the shares of its volume not yet proven, and known to be refuted.
+    """
+
     order: float
     number: int
     low: np.ndarray = field(compare=False)
@@ -83,12 +87,14 @@ class _Box:
 
 
 @dataclass
-class _Search:
+class Search:
+    """The state of a search; `unit` are the widths of the whole box."""
+
     problem: Problem
     goal: Goal
     confirm: Confirm
     unit: np.ndarray
-    heap: list[_Box] = field(default_factory=list)
+    heap: list[OpenBox] = field(default_factory=list)
     counter: itertools.count[int] = field(default_factory=itertools.count)
     proven: float = 0.0
     refuted: float = 0.0
@@ -114,10 +120,15 @@ class _Search:
             self.proven += total
         else:
             self.refuted += total
-        if len(self.kept[kind]) < 4096 and sum(map(len, self.kept[kind])) < _MOST_REGIONS:
-            self.kept[kind].append(np.stack([low, high], 1))
-        else:
-            self.complete = False
+        self.keep(kind, [np.stack([low, high], 1)])
+
+    def keep(self, kind: str, parts: list[np.ndarray]) -> None:
+        """Regions (n, 2, d) for the certificate, while they are not too many."""
+        for part in parts:
+            if len(self.kept[kind]) < 4096 and sum(map(len, self.kept[kind])) < _MOST_REGIONS:
+                self.kept[kind].append(part)
+            else:
+                self.complete = False
 
 
 def explore(
@@ -138,35 +149,65 @@ def explore(
     volume is proven.
     """
     started = time.monotonic()
-    whole = problem.whole
-    unit = np.where(whole, high - low + 1.0, high - low)
-    search = _Search(problem, goal, confirm or _by_float64(problem), unit)
+    search = begun(problem, low, high, goal, confirm, seed, deadline)
+    advance(search, deadline, most_boxes, enough)
+    return outcome(search, time.monotonic() - started)
+
+
+def begun(
+    problem: Problem,
+    low: np.ndarray,
+    high: np.ndarray,
+    goal: Goal,
+    confirm: Confirm | None,
+    seed: int,
+    deadline: float,
+) -> Search:
+    """A search of one whole box, after the first attack."""
+    unit = np.where(problem.whole, high - low + 1.0, high - low)
+    search = Search(problem, goal, confirm or _by_float64(problem), unit)
     _push(search, low[None], high[None], np.array([np.inf]), None)
-    rounds = 0
     if problem.violations:
         _attack(search, low, high, np.random.default_rng(seed), deadline)
-    while search.heap and time.monotonic() < deadline:
-        if goal == "decide" and search.found:
-            break
+    return search
+
+
+def advance(
+    search: Search, deadline: float, most_boxes: int | None = None, enough: float = 1.0
+) -> None:
+    """Goes on until everything is decided, the time is up, or so many boxes were looked at."""
+    rounds = 0
+    while time.monotonic() < deadline and not stuck(search):
         if most_boxes is not None and search.boxes >= most_boxes:
             break
-        if math.isinf(search.heap[0].order) and search.boxes:
-            break  # nothing is left that can be split
         if not _round(search, deadline):
             break
         rounds += 1
-        if goal == "cover" and rounds % 8 == 0:
-            proven = search.proven + search.inside
-            if search.left < _NEGLIGIBLE or (enough < 1.0 and proven >= enough):
-                break
-    return _outcome(search, time.monotonic() - started)
+        if rounds % 8 == 0 and satisfied(search, enough):
+            break
+
+
+def stuck(search: Search) -> bool:
+    """Is nothing left to do: no box, none that can be split, or a counterexample where one is all
+    that is asked for?"""
+    if not search.heap or (search.goal == "decide" and search.found):
+        return True
+    return math.isinf(search.heap[0].order) and search.boxes > 0
+
+
+def satisfied(search: Search, enough: float) -> bool:
+    """Is as much of the volume proven as was asked for?"""
+    if search.goal == "decide":
+        return False
+    proven = search.proven + search.inside
+    return search.left < _NEGLIGIBLE or (enough < 1.0 and proven >= enough)
 
 
 def _by_float64(problem: Problem) -> Confirm:
     return lambda points: problem.degree(points) >= 0
 
 
-def _outcome(search: _Search, seconds: float) -> Outcome:
+def outcome(search: Search, seconds: float) -> Outcome:
     dimension = len(search.unit)
     left = [np.stack([box.low, box.high])[None] for box in search.heap[:_MOST_REGIONS]]
     parts = {**search.kept, "open": left}
@@ -200,7 +241,7 @@ def _outcome(search: _Search, seconds: float) -> Outcome:
 
 
 def _push(
-    search: _Search,
+    search: Search,
     low: np.ndarray,
     high: np.ndarray,
     order: np.ndarray,
@@ -216,20 +257,20 @@ def _push(
     for row in range(len(low)):
         source = None if inherited is None else (inherited, row)
         number = next(search.counter)
-        box = _Box(-float(order[row]), number, low[row], high[row], source, volumes[row])
+        box = OpenBox(-float(order[row]), number, low[row], high[row], source, volumes[row])
         if unproven is not None and refuted is not None:
             box.unproven, box.refuted = float(unproven[row]), float(refuted[row])
-        _open(search, box)
+        reopen(search, box)
 
 
-def _open(search: _Search, box: _Box) -> None:
+def reopen(search: Search, box: OpenBox) -> None:
     """Puts a box into the heap."""
     search.inside += box.proven_inside
     search.left += box.open_inside
     heapq.heappush(search.heap, box)
 
 
-def _taken(search: _Search) -> _Box:
+def taken(search: Search) -> OpenBox:
     """The first box of the heap, taken out of it."""
     box = heapq.heappop(search.heap)
     search.inside -= box.proven_inside
@@ -238,7 +279,7 @@ def _taken(search: _Search) -> _Box:
 
 
 def _attack(
-    search: _Search, low: np.ndarray, high: np.ndarray, rng: np.random.Generator, deadline: float
+    search: Search, low: np.ndarray, high: np.ndarray, rng: np.random.Generator, deadline: float
 ) -> None:
     """Random points, the best of them climbed by the signs of gradients."""
     problem = search.problem
@@ -280,30 +321,30 @@ def values_of(problem: Problem, points: np.ndarray) -> np.ndarray:
     return values(problem.graph, points)[problem.rows]
 
 
-def _try(search: _Search, points: np.ndarray) -> None:
+def _try(search: Search, points: np.ndarray) -> None:
     if len(points) and len(search.found) < 64:
         true = points[search.confirm(points)]
         if len(true):
             search.found.append(true)
 
 
-def _round(search: _Search, deadline: float) -> bool:
+def _round(search: Search, deadline: float) -> bool:
     """One batch of boxes, or none if there is no time to finish it; says which."""
     size = sum(node.size for node in search.problem.graph.nodes)
     most = max(1, min(BATCH, _BATCH_ENTRIES // size, len(search.heap)))
-    batch = [_taken(search) for _ in range(most)]
+    batch = [taken(search) for _ in range(most)]
     try:
         # A round that has begun may take a little longer than there is.
         _examine(search, batch, max(deadline, time.monotonic()) + _GRACE)
     except OutOfTime:
         for box in batch:
-            _open(search, box)
+            reopen(search, box)
         return False
     search.boxes += len(batch)
     return True
 
 
-def _examine(search: _Search, batch: list[_Box], deadline: float) -> None:
+def _examine(search: Search, batch: list[OpenBox], deadline: float) -> None:
     """Bounds, exclusion, clipping, attack, refutation, halving."""
     problem = search.problem
     low, high = np.stack([b.low for b in batch]), np.stack([b.high for b in batch])
@@ -387,7 +428,7 @@ def _hull(
 
 
 def _slabs(
-    search: _Search,
+    search: Search,
     low: np.ndarray,
     high: np.ndarray,
     new_low: np.ndarray,
@@ -412,7 +453,7 @@ def _slabs(
 
 
 def _wrong(
-    search: _Search, state: Ranges, live: np.ndarray, centre: np.ndarray, degrees: np.ndarray
+    search: Search, state: Ranges, live: np.ndarray, centre: np.ndarray, degrees: np.ndarray
 ) -> Pairs:
     """For the boxes `live` in whose centre a violation takes place, that violation with lower
     bounds of its rows."""
@@ -440,7 +481,7 @@ def lower_rows(pairs: Pairs, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _halve(
-    search: _Search,
+    search: Search,
     state: Ranges,
     pairs: Pairs,
     weighing: Weighing,
@@ -504,9 +545,7 @@ class _Part:
         )
 
 
-def _splittable(
-    search: _Search, score: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> np.ndarray:
+def _splittable(search: Search, score: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Which inputs of each box can be halved at all."""
     width = high - low
     whole = search.problem.whole
@@ -535,7 +574,7 @@ def _excess(
 
 
 def _parts(
-    search: _Search,
+    search: Search,
     rows: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
@@ -559,7 +598,7 @@ def _parts(
     return parts
 
 
-def _halves(search: _Search, part: _Part, whole: np.ndarray) -> list[_Part]:
+def _halves(search: Search, part: _Part, whole: np.ndarray) -> list[_Part]:
     index = np.arange(len(part.rows))
     width = part.high - part.low
     blame = part.score + 1e-9 * width / np.maximum(search.unit, 1e-300)
@@ -582,7 +621,7 @@ def _halves(search: _Search, part: _Part, whole: np.ndarray) -> list[_Part]:
 
 
 def _unproven(
-    search: _Search,
+    search: Search,
     pairs: Pairs,
     weighing: Weighing,
     boxes: np.ndarray,
@@ -614,7 +653,7 @@ def _unproven(
 
 
 def _refuted(
-    search: _Search, wrong: Pairs, boxes: np.ndarray, low: np.ndarray, high: np.ndarray
+    search: Search, wrong: Pairs, boxes: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> np.ndarray:
     """A lower bound of the share of each part where the violation at the centre takes place."""
     result = np.zeros(len(boxes))
@@ -641,7 +680,7 @@ def _refuted(
 
 
 def _share(
-    search: _Search,
+    search: Search,
     coefficients: np.ndarray,
     constants: np.ndarray,
     low: np.ndarray,
@@ -656,7 +695,7 @@ def _share(
     return share
 
 
-def _points(search: _Search, low: np.ndarray, high: np.ndarray) -> None:
+def _points(search: Search, low: np.ndarray, high: np.ndarray) -> None:
     """Boxes of a single point are decided by trying it; narrower than floats can split, they
     stay open, which is what a box that never comes back amounts to."""
     single = (low == high).all(1) & search.problem.whole.all()
@@ -668,7 +707,7 @@ def _points(search: _Search, low: np.ndarray, high: np.ndarray) -> None:
         if wrong.any() and len(search.found) < 64:
             search.found.append(points[wrong])
     for row in np.flatnonzero(~single):
-        stuck = _Box(math.inf, next(search.counter), low[row], high[row], None)
+        stuck = OpenBox(math.inf, next(search.counter), low[row], high[row], None)
         stuck.volume = float(search.volume(low[row], high[row]))
         search.heap.append(stuck)
 
@@ -776,7 +815,7 @@ def _packed(state: Ranges, boxes: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, 1) if parts else np.zeros((len(boxes), 0), np.float32)
 
 
-def _known(search: _Search, batch: list[_Box]) -> dict[int, tuple[np.ndarray, np.ndarray]] | None:
+def _known(search: Search, batch: list[OpenBox]) -> dict[int, tuple[np.ndarray, np.ndarray]] | None:
     """The inherited bounds of a batch, by node; infinite where a box has none."""
     graph = search.problem.graph
     nodes = [n for n, tight in enumerate(graph.tight) if tight and not graph.simple[n]]
