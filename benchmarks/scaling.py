@@ -1,25 +1,27 @@
-"""How exhaustive verification scales with workers: speed-up, overhead of an item, data moved.
+"""How verification scales with workers: speed-up, overhead of an item, data moved.
 
     python -m benchmarks.scaling [--seconds 30] [--jobs 1 2] [--dask] [--json FILE]
 
-makes a network so large that one worker takes about `--seconds`, proves the same program with each
-number of workers, and compares the verdicts with their evidence. The overhead of an item is that of
-items that do nothing. `cpu_speedup` is the CPU time of one worker alone by that of the busiest of
-several: what the wall clock would show on a machine that nobody else uses.
+makes claims on which one worker works about `--seconds`, one for exhaustive verification and one
+for branch and bound, proves each with each number of workers, and compares the verdicts with their
+evidence. The overhead of an item is that of items that do nothing. `cpu_speedup` is the CPU time of
+the items on one worker by that of the busiest of several: what the wall clock would show on a
+machine that nobody else uses.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import pickle
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,14 @@ import torch
 
 from distill import execution, task
 from distill.certificate import verdict_table
-from dsl.claim import Proved, Target
+from dsl.claim import Proved, Target, Verdict, Workers
 from dsl.parser import parse
-from verify import enumeration
+from verify import branch_and_bound, enumeration
 
 _EMPTY_ITEMS = 400
 PROGRAM = parse("def program(a, b, c):\n    return int(a + 2 * b - c > 3)\n")
+BOX_NAMES = "abcdef"
+ZERO = parse(f"def program({', '.join(BOX_NAMES)}):\n    return 0\n")
 
 
 class Deep(torch.nn.Module):
@@ -73,30 +77,108 @@ def nothing(target: Target, item: Any) -> int:
     return 0
 
 
-def timed(target: Target, item: Any) -> tuple[int, float]:
-    """The process that compared a block, and the CPU seconds that it took."""
+def timed(target: Target, item: Any) -> tuple[int, float, Any]:
+    """The process that worked on an item, the CPU seconds that it took, and the result."""
+    function, inner = item
     started = time.process_time()
-    enumeration.compared(target, item)
-    return os.getpid(), time.process_time() - started
+    result = function(target, inner)
+    return os.getpid(), time.process_time() - started, result
 
 
-def busiest(target: Target) -> float:
-    """The CPU seconds of the busiest worker over all blocks."""
-    items = [enumeration.Item(PROGRAM, b, 0.0) for b in enumeration.blocks_of(target.domain)]
-    spent: dict[int, float] = {}
-    for process, seconds in target.spread(timed, items):
-        spent[process] = spent.get(process, 0.0) + seconds
-    return max(spent.values())
+@dataclass
+class Metered:
+    """Workers that note the CPU seconds that each process spends on items."""
+
+    inner: Workers
+    spent: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        return self.inner.count
+
+    def run(
+        self,
+        target: Target,
+        function: Callable[[Target, Any], Any],
+        items: Iterable[Any],
+        total: int | None = None,
+    ) -> Iterator[Any]:
+        pairs = ((function, item) for item in items)
+        for process, seconds, result in self.inner.run(target, timed, pairs, total):
+            self.spent[process] = self.spent.get(process, 0.0) + seconds
+            yield result
 
 
-def proved(target: Target) -> tuple[float, dict[str, Any]]:
-    """Seconds and the verdict's table."""
-    started = time.perf_counter()
-    verdict = enumeration.verify(
+Prove = Callable[[Target], Verdict | None]
+
+
+def enumerated(target: Target) -> Verdict | None:
+    return enumeration.verify(
         PROGRAM, target, deadline=time.monotonic() + 3600, seed=0, evidence={}
     )
+
+
+def bounded(target: Target) -> Verdict | None:
+    return branch_and_bound.verify(
+        ZERO, target, deadline=time.monotonic() + 3600, seed=0, evidence={}
+    )
+
+
+def proved(target: Target, prove: Prove) -> tuple[float, dict[str, Any]]:
+    """Seconds and the verdict's table."""
+    started = time.perf_counter()
+    verdict = prove(target)
     assert isinstance(verdict, Proved), verdict
     return time.perf_counter() - started, verdict_table(verdict)
+
+
+def exhaustive(folder: Path, seconds: float) -> task.Task:
+    """A claim on 10^6 inputs that takes one worker about so long."""
+    described = saved(folder, 99, 2)
+    once = proved(task.target(described), enumerated)[0]
+    return saved(folder, 99, max(1, int(2 * seconds / once)))
+
+
+def greatest(network: torch.nn.Module) -> float:
+    """The greatest absolute value on the box: the best of a grid, climbed."""
+    axis = torch.linspace(-2, 2, 7)
+    grid = torch.cartesian_prod(*[axis] * len(BOX_NAMES))
+    points = grid[network(grid).abs().flatten().argsort(descending=True)[:200]].detach()
+    for step in range(400):
+        points.requires_grad_(True)
+        value = network(points).abs().sum()
+        (slope,) = torch.autograd.grad(value, points)
+        points = (points + 0.1 * 0.98**step * slope.sign()).clamp(-2, 2).detach()
+    return float(network(points).abs().max().detach())
+
+
+def bounding(folder: Path, seconds: float) -> task.Task:
+    """A claim that values are small on a box, made tight until one worker takes about so long."""
+    torch.manual_seed(0)
+    sizes = (len(BOX_NAMES), 32, 32, 1)
+    layers: list[torch.nn.Module] = []
+    for before, after in itertools.pairwise(sizes):
+        layers += [torch.nn.Linear(before, after), torch.nn.Tanh()]
+    network = torch.nn.Sequential(*layers[:-1])
+    with torch.no_grad():
+        for layer in network[::2]:
+            layer.weight *= 2.0
+    batch = torch.export.Dim("batch", min=1, max=1 << 20)
+    exported = torch.export.export(
+        network.eval(), (torch.zeros(2, len(BOX_NAMES)),), dynamic_shapes=({0: batch},)
+    )
+    torch.export.save(exported, str(folder / "model.pt2"))
+    largest = greatest(network)
+    for excess in (0.05, 0.02, 0.01, 0.004, 0.002, 0.001, 0.0004, 0.0002):
+        inputs = ", ".join(f"{name}: real[-2,2]" for name in BOX_NAMES)
+        (folder / "task.toml").write_text(
+            f'name = "small"\ndomain = "{inputs}"\npack = "[{", ".join(BOX_NAMES)}]"\n'
+            f'tolerance = {largest * (1 + excess)}\n[output]\ndecode = "value"\n'
+        )
+        described = task.read(folder)
+        if proved(task.target(described), bounded)[0] >= 0.7 * seconds:
+            break
+    return described
 
 
 @contextlib.contextmanager
@@ -110,29 +192,42 @@ def cluster(count: int) -> Iterator[str]:
         yield local.scheduler_address.replace("tcp://", "dask://")
 
 
-def measured(
-    described: task.Task, target: Target, jobs: int, address: str | None
-) -> dict[str, Any]:
+def measured(described: task.Task, prove: Prove, jobs: int, address: str | None) -> dict[str, Any]:
     """Seconds of a proof, of opening the workers, and of an empty item."""
+    target = task.target(described)
     started = time.perf_counter()
     with execution.workers(described, target, jobs=jobs, executor=address) as pool:
-        ready = replace(target, workers=pool)
+        meter = Metered(pool)
+        ready = replace(target, workers=meter)
         # The first items open the model in every worker.
         list(ready.spread(nothing, range(8 * jobs)))
         opened = time.perf_counter() - started
         started = time.perf_counter()
         list(ready.spread(nothing, range(_EMPTY_ITEMS)))
         overhead = (time.perf_counter() - started) / _EMPTY_ITEMS
-        seconds, verdict = proved(ready)
-        cpu = busiest(ready)
+        meter.spent.clear()
+        seconds, verdict = proved(ready, prove)
     return {
         "workers": f"{'dask' if address else 'processes' if jobs > 1 else 'serial'} {jobs}",
         "seconds": round(seconds, 2),
-        "busiest_cpu": round(cpu, 2),
+        "busiest_cpu": round(max(meter.spent.values(), default=0.0), 2),
         "opening": round(opened, 2),
         "overhead_ms": round(1000 * overhead, 3),
         "verdict": json.dumps(verdict, sort_keys=True),
     }
+
+
+def table(described: task.Task, prove: Prove, several: Sequence[int], dask: bool) -> dict[str, Any]:
+    """A row for each number of workers, with what each gains over the first."""
+    rows = [measured(described, prove, jobs, None) for jobs in several]
+    if dask:
+        with cluster(2) as address:
+            rows.append(measured(described, prove, 2, address))
+    same = len({row.pop("verdict") for row in rows}) == 1
+    for row in rows:
+        row["speedup"] = round(rows[0]["seconds"] / row["seconds"], 2)
+        row["cpu_speedup"] = round(rows[0]["busiest_cpu"] / max(row["busiest_cpu"], 0.01), 2)
+    return {"same_verdict": same, "rows": rows}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -143,39 +238,25 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        described = saved(Path(folder), 99, 2)
-        target = task.target(described)
-        once = proved(target)[0]
-        depth = max(1, int(2 * options.seconds / once))
-        described = saved(Path(folder), 99, depth)
+    result: dict[str, Any] = {"cores": os.cpu_count(), "load_average": os.getloadavg()[0]}
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        described = exhaustive(Path(one), options.seconds)
         target = task.target(described)
         blocks = enumeration.blocks_of(target.domain)
-        item = pickle.dumps(enumeration.Item(PROGRAM, blocks[0], 0.0))
-        tally = pickle.dumps(
-            enumeration.compared(target, enumeration.Item(PROGRAM, blocks[0], 0.0))
-        )
-        rows = [measured(described, target, jobs, None) for jobs in options.jobs]
-        if options.dask:
-            with cluster(2) as address:
-                rows.append(measured(described, target, 2, address))
-    same = len({row.pop("verdict") for row in rows}) == 1
-    for row in rows:
-        row["speedup"] = round(rows[0]["seconds"] / row["seconds"], 2)
-        row["cpu_speedup"] = round(rows[0]["busiest_cpu"] / row["busiest_cpu"], 2)
-    result = {
-        "cores": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
-        "items": len(blocks),
-        "bytes_sent": len(item),
-        "bytes_returned": len(tally),
-        "same_verdict": same,
-        "rows": rows,
-    }
+        item = enumeration.Item(PROGRAM, blocks[0], 0.0)
+        result |= {
+            "items": len(blocks),
+            "bytes_sent": len(pickle.dumps(item)),
+            "bytes_returned": len(pickle.dumps(enumeration.compared(target, item))),
+            "enumeration": table(described, enumerated, options.jobs, options.dask),
+        }
+        described = bounding(Path(other), options.seconds)
+        result["branch_and_bound"] = table(described, bounded, options.jobs, options.dask)
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=1))
-    return 0 if same else 1
+    kinds = ("enumeration", "branch_and_bound")
+    return 0 if all(result[kind]["same_verdict"] for kind in kinds) else 1
 
 
 if __name__ == "__main__":

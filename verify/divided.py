@@ -29,7 +29,7 @@ from verify.branching import (
 )
 from verify.violations import Problem
 
-FIRST = 1024
+FIRST = 256
 """Boxes that are looked at before any is dealt out."""
 _SHARES = 32
 _DEALT = 128
