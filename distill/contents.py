@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from distill import suggestion
+from distill.frontends.parameters import orbax_item
 from distill.frontends.registry import declared, frontend, required
 from distill.frontends.source import Source
 from distill.inspection import Statistics, Values, summary
@@ -20,6 +23,10 @@ from dsl.errors import DistillError
 from dsl.program import Call, Constant, Program, Variable
 
 _ROWS = 256
+_LENGTHS = (8, 4, 2, 1)
+_NOT_TAKEN = (RuntimeError, ValueError, IndexError, AssertionError)
+"""What a runtime raises for rows of a shape that it does not take."""
+_WITHOUT_TRANSLATION = ("D020", "D021")
 _SUFFIXES = (".pt2", ".onnx", ".safetensors", ".npz", ".pt", ".pth", ".nnet", ".tflite", ".ckpt")
 
 
@@ -34,6 +41,10 @@ class Finding:
     applied: tuple[passes.Applied, ...] = ()
     looks: str = ""
     values: tuple[Values, ...] = ()
+    rows: tuple[int | None, ...] = ()  # what the file declares, None for axes of any length
+    dtype: str = "float32"
+    outputs: tuple[int, ...] = ()
+    whole_outputs: bool = False
     problem: DistillError | None = None
 
 
@@ -45,11 +56,12 @@ def inspect(options: argparse.Namespace, given: Mapping[str, str]) -> int:
     path = Path(options.model)
     if not path.exists():
         raise DistillError("D001", f"there is no file {path}", place=str(path), exit_code=4)
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
-    parts = {file.name: tensors(file) for file in files if file.suffix in _SUFFIXES}
+    one = path.is_file() or orbax_item(path) is not None
+    files = [path] if one else sorted(p for p in path.iterdir() if p.is_file())
+    parts = {file.name: tensors(file) for file in files if one or file.suffix in _SUFFIXES}
     finding = examined(path, options.domain, given)
     _exported(finding, getattr(options, "dot", None), getattr(options, "onnx", None))
-    following = next_command(path, options.domain, finding)
+    following = next_command(path, options.domain, finding, given)
     if options.json:
         print(json.dumps(_table(parts, finding, following)))
         return 0
@@ -69,6 +81,9 @@ def examined(path: Path, domain: str | None, given: Mapping[str, str]) -> Findin
         return _on_domain(path, domain, given) if described else _alone(path, given)
     except DistillError as problem:
         return Finding(problem=problem)
+    except _NOT_TAKEN as error:
+        line = " ".join(str(error).split())[:200]
+        return Finding(problem=DistillError("D013", f"{path.name} cannot be run", notes=(line,)))
 
 
 def _on_domain(path: Path, domain: str | None, given: Mapping[str, str]) -> Finding:
@@ -86,31 +101,60 @@ def _on_domain(path: Path, domain: str | None, given: Mapping[str, str]) -> Find
 
 def _alone(path: Path, given: Mapping[str, str]) -> Finding:
     """A file by itself: rows of normal numbers, or of 0 and 1 for whole numbers."""
-    if path.is_dir():
+    if path.is_dir() and orbax_item(path) is None:
         raise DistillError("D115", "no domain is given", remedy="give one with -d")
     source = Source(path.parent, path, given.get("arch", ""), given.get("dtype", "float32"))
     reader = frontend(source)
-    shape, dtype = _declared(source, given)
-    program = required(source, shape)
-    rng = np.random.default_rng(0)
-    rows = rng.normal(size=(_ROWS, *shape))
-    packed = rows.astype(dtype) if np.dtype(dtype).kind == "f" else (rows > 0).astype(dtype)
-    return checked(program, packed, reader.runtime(source), values=False)
+    runtime = reader.runtime(source)
+    rows, dtype = _declared(source, given)
+    refusal: Exception = ValueError("no rows of any length")
+    for length in _LENGTHS if None in rows else _LENGTHS[-1:]:
+        shape = tuple(length if axis is None else axis for axis in rows)
+        try:
+            return replace(_of_shape(source, runtime, shape, dtype), rows=rows, dtype=dtype)
+        except _NOT_TAKEN as error:
+            refusal = error  # it may not take rows so long
+    raise refusal
 
 
-def _declared(source: Source, given: Mapping[str, str]) -> tuple[tuple[int, ...], str]:
-    """The shape of rows and the dtype that a file says, or that were given."""
+def _of_shape(source: Source, runtime: Any, shape: tuple[int, ...], dtype: str) -> Finding:
+    """A model on rows of a shape.  Raises one of `_NOT_TAKEN` where it takes none such."""
+    drawn = np.random.default_rng(0).normal(size=(_ROWS, *shape))
+    packed = drawn.astype(dtype) if np.dtype(dtype).kind == "f" else (drawn > 0).astype(dtype)
+    try:
+        program = required(source, shape)
+    except DistillError as problem:
+        if problem.code not in _WITHOUT_TRANSLATION:
+            raise
+        try:
+            return replace(_answered(np.asarray(runtime(packed))), problem=problem)
+        except _NOT_TAKEN:
+            return Finding(problem=problem)
+    return checked(program, packed, runtime, values=False)
+
+
+def _declared(source: Source, given: Mapping[str, str]) -> tuple[tuple[int | None, ...], str]:
+    """The axes of rows (None where one is free) and the dtype that a file says, or that were
+    given."""
     axes, dtype = declared(source)
     if given.get("shape"):
         numbers = [axis.strip() for axis in given["shape"].strip("[] ").split(",")][1:]
         axes = tuple(int(axis) if axis.isdigit() else None for axis in numbers)
-    if axes is None or any(axis is None for axis in axes):
+    if axes is None:
         raise DistillError(
             "D013",
             f"{source.model.name} does not say how long its inputs are",
             remedy="give --shape '[batch, 12]', or a domain",
         )
-    return tuple(int(axis or 0) for axis in axes), given.get("dtype") or dtype
+    return axes, given.get("dtype") or dtype
+
+
+def _answered(expected: np.ndarray) -> Finding:
+    """What a runtime's answers look like."""
+    largest = float(np.abs(expected.astype(np.float64)).max(initial=0.0))
+    return Finding(
+        largest=largest, outputs=expected.shape[1:], whole_outputs=expected.dtype.kind in "iub"
+    )
 
 
 def checked(program: Program, packed: np.ndarray, runtime: Any, *, values: bool) -> Finding:
@@ -130,9 +174,14 @@ def checked(program: Program, packed: np.ndarray, runtime: Any, *, values: bool)
             for name, value in networks.trace(program, packed).items()
             if value.size
         )
-    largest = float(np.abs(expected.astype(np.float64)).max(initial=0.0))
-    return Finding(
-        program, tuple(packed.shape[1:]), difference, largest, applied, look(program), summaries
+    return replace(
+        _answered(expected),
+        program=program,
+        shape=tuple(packed.shape[1:]),
+        difference=difference,
+        applied=applied,
+        looks=look(program),
+        values=summaries,
     )
 
 
@@ -201,28 +250,26 @@ def lines(finding: Finding) -> list[str]:
     return found
 
 
-def next_command(path: Path, domain: str | None, finding: Finding) -> str:
+def next_command(path: Path, domain: str | None, finding: Finding, given: Mapping[str, str]) -> str:
     """The exact next command."""
     if (path / "task.toml").is_file():
-        return f"distill compile {path}"
-    if finding.problem is not None and finding.problem.code == "D016":
-        return f"distill inspect {path} --arch file.py:callable"
-    if finding.problem is not None and finding.problem.code == "D013" and domain is None:
-        return f"distill inspect {path} --shape '[batch, 8]'"
+        return f"distill compile {shlex.quote(str(path))}"
+    known = finding.problem is None or finding.problem.code in _WITHOUT_TRANSLATION
+    if not known and finding.problem is not None:
+        return suggestion.after_refusal(path, finding.problem.code, given)
     if domain is not None:
-        return f"distill compile {path} -d '{domain}'"
-    kind = "real[-1,1]"
-    if (
-        finding.program is not None
-        and str(networks.shapes(finding.program)[finding.program.parameters[0]].item) == "int"
-    ):
-        kind = "int[0..9]"
-    count = int(np.prod(finding.shape or (1,)))
-    if count <= 4:
-        names = ", ".join(f"{name}: {kind}" for name in "abcd"[:count])
-        return f"distill compile {path} -d '{names}'"
-    axes = "x".join(map(str, finding.shape))
-    return f"distill compile {path} -d 'x: array({kind}, {axes})'"
+        more = "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items())
+        return f"distill compile {shlex.quote(str(path))} -d {shlex.quote(domain)}{more}"
+    return suggestion.command(
+        path,
+        given,
+        program=finding.program,
+        rows=finding.rows,
+        dtype=finding.dtype,
+        outputs=finding.outputs,
+        whole_outputs=finding.whole_outputs,
+        largest=finding.largest,
+    )
 
 
 def _table(parts: Any, finding: Finding, following: str) -> dict[str, Any]:

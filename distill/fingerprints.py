@@ -52,7 +52,7 @@ def tensors(path: Path) -> dict[str, str]:
             place=str(path),
             exit_code=4,
         ) from None
-    except (*BROKEN, struct.error) as error:
+    except BROKEN as error:
         raise DistillError(
             "D010", f"{path.name} is damaged: {error}", place=str(path), exit_code=4
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -15,7 +16,7 @@ _LARGEST = 1 << 31
 BROKEN = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, TypeError),
     *(NotImplementedError, RuntimeError, SyntaxError, tokenize.TokenError, MemoryError),
-    *(OverflowError, RecursionError, AttributeError, IndexError),
+    *(OverflowError, RecursionError, AttributeError, IndexError, struct.error),
 )
 """What reading a damaged archive raises, somewhere below."""
 

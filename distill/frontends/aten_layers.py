@@ -240,34 +240,37 @@ def max_pool(axes: int) -> Rule:
         dilation: Any = 1,
         ceil_mode: bool = False,
     ) -> Value:
-        kernel = _pair(kernel_size, axes)
-        steps = _pair(stride, axes) or kernel
-        pairs = [(p, p) for p in _pair(padding, axes)]
-        spread = _pair(dilation, axes)
+        window, spread = _window(axes, kernel_size, stride, padding), _pair(dilation, axes)
         if ceil_mode:
-            pairs = _ceiled(x.shape[-axes:], kernel, steps, pairs, spread)
-        options = {"kernel": kernel, "stride": steps, "padding": tuple(pairs), "dilation": spread}
-        return o.pool(b, "max_pool", x, axes, **options)
+            window["padding"] = _ceiled(x.shape[-axes:], **window, dilation=spread)
+        return o.pool(b, "max_pool", x, axes, **window, dilation=spread)
 
     return rule
+
+
+def _window(axes: int, kernel_size: Any, stride: Any, padding: Any) -> dict[str, Any]:
+    """A window of pooling; its own size is the stride where none is given."""
+    kernel = _pair(kernel_size, axes)
+    pairs = tuple((p, p) for p in _pair(padding, axes))
+    return {"kernel": kernel, "stride": _pair(stride, axes) or kernel, "padding": pairs}
 
 
 def _ceiled(
     space: Sequence[int],
     kernel: Sequence[int],
     stride: Sequence[int],
-    pairs: Sequence[tuple[int, int]],
+    padding: Sequence[tuple[int, int]],
     dilation: Sequence[int],
-) -> list[tuple[int, int]]:
+) -> tuple[tuple[int, int], ...]:
     """Padding after the end so that the last, partial window counts (none starts in it)."""
     found = []
-    for n, k, s, (before, after), d in zip(space, kernel, stride, pairs, dilation):
+    for n, k, s, (before, after), d in zip(space, kernel, stride, padding, dilation):
         span = d * (k - 1) + 1
         places = -(-(n + before + after - span) // s) + 1
         if (places - 1) * s >= n + before:
             places -= 1
         found.append((before, max(after, (places - 1) * s + span - n - before)))
-    return found
+    return tuple(found)
 
 
 def average_pool(axes: int) -> Rule:
@@ -283,10 +286,8 @@ def average_pool(axes: int) -> Rule:
     ) -> Value:
         if ceil_mode or divisor_override is not None:
             raise Unsupported("with ceil_mode or a divisor")
-        kernel = _pair(kernel_size, axes)
-        pairs = tuple((p, p) for p in _pair(padding, axes))
-        options = {"kernel": kernel, "stride": _pair(stride, axes) or kernel, "padding": pairs}
-        return o.pool(b, "avg_pool", x, axes, counted=bool(count_include_pad), **options)
+        window = _window(axes, kernel_size, stride, padding)
+        return o.pool(b, "avg_pool", x, axes, **window, counted=bool(count_include_pad))
 
     return rule
 

@@ -30,6 +30,12 @@ class Bag:
     def __init__(self, *args: Any, **options: Any) -> None:
         self.args = args
 
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, dict):
+            vars(self).update(state)
+        else:
+            self.state = state
+
 
 def read(path: Path, inert: tuple[str, ...]) -> Any:
     """What a pickle holds, with bags in the place of objects from the modules `inert`; arrays of

@@ -18,6 +18,7 @@ import numpy as np
 
 from distill.frontends import archives
 from distill.frontends import operators as o
+from distill.frontends.archives import BROKEN
 from distill.frontends.building import Builder, Value
 from distill.frontends.graph import program_of
 from dsl import networks
@@ -75,7 +76,7 @@ def program(arrays: dict[str, np.ndarray], name: str) -> Program:
             value = _layer(b, value, {p: arrays[p.format(layer)] for p in _PARTS}, layer)
         b.hint = "y"
         return program_of(b, b.cast(value, np.int8), name)
-    except (KeyError, ValueError, IndexError, TypeError, OverflowError, MemoryError) as error:
+    except (*BROKEN, ArithmeticError) as error:
         raise DistillError(
             "D010",
             f"{name} holds layers that do not fit together",

@@ -69,6 +69,10 @@ def _gpt2_translation(source: Source) -> Translation:
     return gpt2.translation(source.folder)
 
 
+def _tokens(source: Source) -> Declared:
+    return (None,), "int64"
+
+
 def _pt2_runtime(source: Source) -> Runtime:
     from distill import oracle
 
@@ -223,8 +227,8 @@ _EXPORTED_BY_JAX = (".jax", ".jaxexport", ".jax_export", ".stablehlo")
 _WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".msgpack", ".eqx")
 
 FRONTENDS: tuple[Frontend, ...] = (
-    Frontend("haiku", _is_haiku, _haiku_runtime, _haiku_translation),
-    Frontend("gpt2", _is_gpt2, _gpt2_runtime, _gpt2_translation),
+    Frontend("haiku", _is_haiku, _haiku_runtime, _haiku_translation, None, _tokens),
+    Frontend("gpt2", _is_gpt2, _gpt2_runtime, _gpt2_translation, None, _tokens),
     Frontend("pt2", _suffix(".pt2"), _pt2_runtime, _pt2_translation, _pt2_program, _pt2_declared),
     Frontend(
         "onnx", _suffix(".onnx"), _onnx_runtime, _onnx_translation, _onnx_program, _onnx_declared

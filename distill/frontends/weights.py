@@ -60,16 +60,17 @@ def network(path: Path, arch: str) -> Any:
     """The network in a file, as one in memory, in evaluation mode.  Raises D015 for a pickle that
     wants code, D016 for weights without an architecture, D017 for weights that do not fit it."""
     try:
-        stamp = path.stat()
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        stamps = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
     except OSError as error:
         raise DistillError(
             "D001", f"{path.name} cannot be read: {error.strerror}", place=str(path), exit_code=4
         ) from None
-    return _network(path, arch, stamp.st_mtime_ns, stamp.st_size)
+    return _network(path, arch, stamps)
 
 
 @functools.lru_cache(maxsize=8)
-def _network(path: Path, arch: str, changed: int, size: int) -> Any:
+def _network(path: Path, arch: str, stamps: tuple[tuple[str, int, int], ...]) -> Any:
     if path.suffix in _PICKLED:
         return _of_torch(path, arch)
     if not arch and path.suffix != ".eqx":
