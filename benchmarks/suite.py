@@ -14,7 +14,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ def _measured(folder: Path, seconds: float, out: str | None) -> dict[str, Any]:
         "suite": described.suite,
         "verdict": verdict["kind"],
         "method": verdict.get("method", ""),
-        "proven_domain": verdict.get("proven_domain", ""),
+        "proven_domain": proven_domain(verdict),
         "agreement": agreement,
         "samples": samples,
         "nodes": size(program),
@@ -146,6 +146,26 @@ def _measured(folder: Path, seconds: float, out: str | None) -> dict[str, Any]:
         "memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "error": "",
     }
+
+
+def proven_domain(verdict: Mapping[str, Any]) -> str:
+    """Where the program is proven equal to the network, or within which distance of it: the domain
+    of a proof, or the share of a box's volume; nothing where nothing is proven."""
+    if verdict["kind"] == "PROVED":
+        return str(verdict["proven_domain"])
+    found = verdict.get("evidence", {})
+    parts = []
+    if found.get("proven"):
+        parts.append(f"{100 * found['proven']:.2f} % of the volume")
+        parts.append(f"{100 * found.get('refuted', 0.0):.2f} % differ")
+    if found.get("within_proven") and found.get("within_open") == 0.0:
+        parts.append(f"within {found['within']:.2g} everywhere")
+    elif found.get("largest_difference") is not None:
+        parts.append(f"within {found['largest_difference']:.2g} everywhere")
+    elif found.get("within_proven"):
+        share = 100 * found["within_proven"]
+        parts.append(f"within {found['within']:.2g} on {share:.2f} % of the volume")
+    return ", ".join(parts)
 
 
 def _single_thread() -> None:
@@ -190,8 +210,13 @@ def _line(row: dict[str, Any]) -> str:
         f"{row['suite'][:12]:<12} {row['name'][:32]:<32} {row['verdict']:<8} "
         f"{(row['method'] or '-')[:14]:<14} {agreement:>8.3f} % of {row['samples'] or 0:>7} "
         f"{row['nodes'] or 0:>6} nodes {row['lines'] or 0:>4} lines {row['seconds'] or 0:>7.1f} s "
-        f"{row['memory_mb'] or 0:>5} MB  {row['error'] or ''}"
+        f"{row['memory_mb'] or 0:>5} MB  {_partial(row)}{row['error'] or ''}"
     )
+
+
+def _partial(row: dict[str, Any]) -> str:
+    """What is proven all the same of a program that is not proved."""
+    return "" if row["verdict"] == "PROVED" or not row["proven_domain"] else row["proven_domain"]
 
 
 def _totals(rows: list[dict[str, Any]]) -> str:

@@ -642,11 +642,12 @@ def _unproven(
     combined = np.einsum("pk,pkd->pd", weighing.weights[used], pairs.coefficients[used])
     constant = np.einsum("pk,pk->p", weighing.weights[used], pairs.constants[used])
     share = _share(search, combined, constant, low[part], high[part])
-    for k in range(pairs.coefficients.shape[1]):
-        one = _share(
-            search, pairs.coefficients[used, k], pairs.constants[used, k], low[part], high[part]
-        )
-        share = np.minimum(share, one)
+    width = pairs.coefficients.shape[1]
+    if width > 1:
+        each = np.repeat(part, width)
+        rows = pairs.coefficients[used].reshape(len(each), -1)
+        one = _share(search, rows, pairs.constants[used].ravel(), low[each], high[each])
+        share = np.minimum(share, one.reshape(-1, width).min(1))
     total = np.zeros(len(boxes))
     np.add.at(total, part, share)
     return np.minimum(total, 1.0)

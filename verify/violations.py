@@ -217,7 +217,10 @@ def share_above(
     corners = (np.arange(1 << width)[:, None] >> np.arange(width)) & 1
     signs = np.where(corners.sum(1) % 2, -1.0, 1.0)
     heights = np.maximum(level[:, None] - slopes @ corners.T, 0.0) / total[:, None]
-    volume = (heights**width) @ signs
+    powers = heights
+    for _ in range(width - 1):
+        powers = powers * heights
+    volume = powers @ signs
     volume = volume / (math.factorial(width) * (slopes / total[:, None]).prod(1))
     share = np.where(above, volume, 1.0 - volume)
     result[mixed] = np.clip(share + 1e-7, 0.0, 1.0)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from distill import api
 from dsl.affine import Affine, expression
 from dsl.agreement import agreeing
-from dsl.claim import Claim, Decode, Hypothesis, Target
+from dsl.claim import Claim, Decode, Hypothesis, Proved, Refuted, Target, Verdict
 from dsl.domain import Domain
 from dsl.evaluate import run
 from dsl.parser import parse, parse_expression
@@ -22,6 +24,7 @@ from synth.reals import decisions, formulas, hinges, lattices
 from synth.reals.cuts import separating, threshold_of
 from synth.reals.decimals import digits, simplest
 from synth.reals.fitting import cleaned, simplified
+from verify import branch_and_bound
 
 
 def trained(rule: Callable[..., np.ndarray], domain: Domain, seed: int = 0) -> torch.nn.Module:
@@ -58,14 +61,6 @@ def of_function(
     return Target(inputs, Claim(pack, decode=decode), function)
 
 
-def of_module(module: torch.nn.Module, domain: str, decode: Decode) -> Target:
-    def runtime(batch: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return np.asarray(module(torch.from_numpy(np.ascontiguousarray(batch))).numpy())
-
-    return of_function(runtime, domain, decode)
-
-
 def problem(target: Target, seconds: float = 12.0) -> Problem:
     return Problem(target, (), False, time.monotonic() + seconds)
 
@@ -90,10 +85,26 @@ def smallest_within(hypotheses: list[Hypothesis], target: Target) -> Program:
 
 
 def found(rule: Callable[..., np.ndarray], domain: str, tolerance: float) -> str:
-    """The expression that comes back from a network that was trained on a rule."""
-    module = trained(rule, Domain(domain))
-    target = of_module(module, domain, Decode("value", tolerance=tolerance))
-    return text_of(smallest_within(list(formulas.propose(problem(target))), target).result)
+    """The expression that comes back from a network that was trained on a rule; it is proved to
+    stay within the tolerance everywhere, and is not proved within half of what was sampled."""
+    module = trained(rule, Domain(domain)).eval()
+    target, _ = api.target(module, domain, decode="value")
+    target = tolerating(target, tolerance)
+    program = smallest_within(list(formulas.propose(problem(target))), target)
+    assert isinstance(verdict(program, target), Proved)
+    closer = tolerating(target, 0.5 * deviation(program, target))
+    assert isinstance(verdict(program, closer), Refuted)
+    return text_of(program.result)
+
+
+def tolerating(target: Target, tolerance: float) -> Target:
+    decode = replace(target.claim.decode, tolerance=tolerance)
+    return replace(target, claim=replace(target.claim, decode=decode))
+
+
+def verdict(program: Program, target: Target) -> Verdict | None:
+    deadline = time.monotonic() + 60
+    return branch_and_bound.verify(program, target, deadline=deadline, seed=0, evidence={})
 
 
 def test_a_network_trained_on_a_sine_comes_back_as_the_sine() -> None:
@@ -114,6 +125,14 @@ def lattice_network(inputs: np.ndarray) -> np.ndarray:
     """max(min(x + y, 2 - x), y - 1)."""
     x, y = inputs[:, 0].astype(np.float64), inputs[:, 1].astype(np.float64)
     return np.maximum(np.minimum(x + y, 2 - x), y - 1)[:, None].astype(np.float32)
+
+
+def test_a_formula_with_another_constant_is_not_proved() -> None:
+    module = trained(lambda x: 2 * np.sin(1.5 * x), Domain("x: real[-3,3]")).eval()
+    target, _ = api.target(module, "x: real[-3,3]", decode="value")
+    for text in ("2.1 * math.sin(1.5 * x)", "2 * math.sin(1.55 * x)", "2 * math.cos(1.5 * x)"):
+        program = parse(f"import math\n\n\ndef program(x):\n    return {text}\n")
+        assert isinstance(verdict(program, tolerating(target, 0.1)), Refuted)
 
 
 def test_a_greatest_of_leasts_is_recovered_with_its_constants() -> None:
