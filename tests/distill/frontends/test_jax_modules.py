@@ -278,3 +278,15 @@ def test_the_command_line_takes_a_function_and_its_parameters(tmp_path: Path, mo
         assert "PROVED" in printed.getvalue()
     with contextlib.redirect_stdout(io.StringIO()):
         assert cli.main(["check", "found"]) == 0
+
+
+@pytest.mark.parametrize("cell", ["SimpleCell", "GRUCell", "LSTMCell"])
+def test_recurrent_layers_of_flax_translate(cell: str) -> None:
+    linen = pytest.importorskip("flax.linen")
+    x = np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
+    module = linen.RNN(getattr(linen, cell)(4))
+    variables = module.init(jax.random.key(0), x)
+    runtime, translation = memory.read((module, variables), "float32")
+    program = translation((5, 2))
+    assert program is not None
+    assert np.allclose(networks.run(program, x), runtime(x), atol=1e-5)
