@@ -244,7 +244,7 @@ def read(path: Path, arch: str) -> str:
         reader = registry.frontend(source)
         if path.suffix in (".pt", ".safetensors"):
             weights.network(path, "")
-        elif path.suffix in (".onnx", ".jax"):
+        elif path.suffix in (".onnx", ".jax") or source.folder == path:
             reader.runtime(source)
         registry.required(source, (6,) if source.folder == path else (3,))
     except DistillError as error:

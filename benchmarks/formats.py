@@ -63,6 +63,21 @@ def torch_networks() -> dict[str, tuple[Any, np.ndarray]]:
             mixed = scores.masked_fill(ahead, -1e9).softmax(-1) @ v
             return self.out(nn.functional.gelu(h + mixed))
 
+    class Quantised(nn.Module):
+        """Two layers of whole numbers of eight bits."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            for name, shape in (("first", (16, 4)), ("second", (3, 16))):
+                weight = torch.randint(-127, 128, shape, dtype=torch.int32)
+                self.register_buffer(name, weight)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            q = torch.clamp(torch.round(x * 32), -128, 127).to(torch.int32)
+            h = torch.relu((q @ self.first.T).float() / 256)
+            h = torch.clamp(torch.round(h), -128, 127).to(torch.int32)
+            return (h @ self.second.T).float() / 1024
+
     rng = np.random.default_rng(0)
     sequence = rng.normal(size=(64, 6, 4)).astype(np.float32)
     cnn = nn.Sequential(
@@ -80,6 +95,7 @@ def torch_networks() -> dict[str, tuple[Any, np.ndarray]]:
         "LSTM": (Last(nn.LSTM(4, 8, batch_first=True)), sequence),
         "hand loop": (Loop(), sequence),
         "transformer": (Transformer(), rng.integers(0, 11, (64, 6))),
+        "quantised MLP": (Quantised(), rng.normal(size=(64, 4)).astype(np.float32)),
     }
 
 
@@ -128,12 +144,12 @@ def through_onnx(module: Any, x: np.ndarray, folder: Path) -> Cell:
     return lambda: onnx.program(built, path.name, x.shape[1:]), oracle.from_onnx(path)
 
 
-def through_jax(name: str, x: np.ndarray) -> Cell | None:
-    """The same kinds of networks as JAX functions; None where JAX has no such layer of its own."""
+def jax_networks(x: np.ndarray) -> dict[str, tuple[Any, Any]]:
+    """The same kinds of networks as functions and parameters of JAX; the layers that JAX itself
+    has not are Flax's."""
+    import flax.linen
     import jax
     import jax.numpy as jnp
-
-    from distill.frontends import jax as front
 
     rng = np.random.default_rng(0)
 
@@ -154,7 +170,22 @@ def through_jax(name: str, x: np.ndarray) -> Cell | None:
         mixed = jax.nn.softmax(jnp.where(seen, scores, -1e9), -1) @ h
         return jax.nn.gelu(h + mixed) @ params[3]
 
-    functions: dict[str, tuple[Any, Any]] = {
+    def recurrent(cell: Any) -> tuple[Any, Any]:
+        class Last(flax.linen.Module):
+            @flax.linen.compact
+            def __call__(self, x: Any) -> Any:
+                return flax.linen.Dense(3)(flax.linen.RNN(cell(8))(x)[:, -1])
+
+        module = Last()
+        return module.apply, module.init(jax.random.key(0), x[:1])
+
+    def quantised(params: Any, x: Any) -> Any:
+        q = jnp.clip(jnp.round(x * 32), -128, 127).astype(jnp.int32)
+        h = jax.nn.relu((q @ params[0]).astype(jnp.float32) / 256)
+        h = jnp.clip(jnp.round(h), -128, 127).astype(jnp.int32)
+        return (h @ params[1]).astype(jnp.float32) / 1024
+
+    found: dict[str, tuple[Any, Any]] = {
         "MLP": (
             lambda p, x: jax.nn.relu(x @ p[0] + p[1]) @ p[2],
             [weights(4, 16), weights(16), weights(16, 3)],
@@ -170,20 +201,46 @@ def through_jax(name: str, x: np.ndarray) -> Cell | None:
             transformer,
             [weights(11, 8), weights(8, 8), weights(8, 8), weights(8, 11)],
         ),
+        "quantised MLP": (
+            quantised,
+            [rng.integers(-127, 128, shape).astype(np.int32) for shape in ((4, 16), (16, 3))],
+        ),
     }
-    if name not in functions:
-        return None
-    function, params = functions[name]
+    if x.ndim == 3:
+        cells = ("RNN", "SimpleCell"), ("GRU", "GRUCell"), ("LSTM", "LSTMCell")
+        found |= {name: recurrent(getattr(flax.linen, cell)) for name, cell in cells}
+    return found
+
+
+def through_jax(name: str, x: np.ndarray) -> Cell:
+    from distill.frontends import jax as front
+
+    function, params = jax_networks(x)[name]
     return (
         lambda: front.program(function, params, x.shape[1:], x.dtype.name),
         front.runtime(function, params),
     )
 
 
-def measured(cell: Cell | None, x: np.ndarray) -> str:
+def through_export(name: str, x: np.ndarray, folder: Path) -> Cell:
+    import jax
+    import jax.numpy as jnp
+    from jax import export
+
+    from distill.frontends import stablehlo
+
+    function, params = jax_networks(x)[name]
+    params = jax.tree_util.tree_map(jnp.asarray, params)
+    rows = ", ".join(["batch", *map(str, x.shape[1:])])
+    shape = jax.ShapeDtypeStruct(export.symbolic_shape(rows), x.dtype)
+    path = folder / "model.jax"
+    path.write_bytes(export.export(jax.jit(lambda x: function(params, x)))(shape).serialize())
+    found = stablehlo.read(path)
+    return lambda: stablehlo.program(found, path.name, x.shape[1:]), stablehlo.runtime(path)
+
+
+def measured(cell: Cell, x: np.ndarray) -> str:
     """`1e-07, 12 ms`: the largest difference relative to the largest output, and the time."""
-    if cell is None:
-        return "-"
     build, runtime = cell
     started = time.perf_counter()
     try:
@@ -201,8 +258,8 @@ def measured(cell: Cell | None, x: np.ndarray) -> str:
 
 def main() -> int:
     warnings.simplefilter("ignore")
-    rows = ["| architecture | .pt2 without torch | torch in memory | ONNX | JAX |"]
-    rows.append("|---|---|---|---|---|")
+    rows = ["| architecture | .pt2 without torch | torch in memory | ONNX | JAX | jax.export |"]
+    rows.append("|---|---|---|---|---|---|")
     for name, (module, x) in torch_networks().items():
         module.eval()
         with tempfile.TemporaryDirectory() as folder:
@@ -210,7 +267,10 @@ def main() -> int:
                 measured(through(module, x, Path(folder)), x)
                 for through in (through_pt2, through_memory, through_onnx)
             ]
-        cells.append(measured(through_jax(name, x), x))
+            # JAX counts in 32 bits.
+            narrow = x.astype(np.int32) if x.dtype == np.int64 else x
+            cells.append(measured(through_jax(name, narrow), narrow))
+            cells.append(measured(through_export(name, narrow, Path(folder)), narrow))
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
         print(rows[-1], file=sys.stderr, flush=True)
     print("\n".join(rows))

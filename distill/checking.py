@@ -13,6 +13,7 @@ from distill import light
 from distill.certificate import Certificate, read
 from distill.checkpoints import refuse_unreadable
 from distill.fingerprints import fingerprint, tensors
+from distill.frontends.parameters import orbax_item
 from distill.task import Task, from_table
 from distill.task import target as target_of
 from dsl.claim import Counterexample, Proved, Refuted, Target, Unknown, Verdict
@@ -171,7 +172,8 @@ def _program(certificate: Certificate) -> tuple[Program, str]:
 def _task(certificate: Certificate) -> Task:
     folder = certificate.model_folder
     table = certificate.content["task"]
-    if not (folder / str(table.get("model", ""))).is_file():
+    model = folder / str(table.get("model", ""))
+    if not model.is_file() and orbax_item(model) is None:
         raise DistillError(
             "D212",
             f"the model {table.get('model')} is not in {folder}",

@@ -290,7 +290,13 @@ def _limit_memory(text: str | None) -> None:
 
 
 def _name_of(path: Path) -> str:
-    return path.resolve().name if path.is_dir() else path.stem
+    """Where a model's program goes: never into a checkpoint that is a folder itself."""
+    if not path.is_dir():
+        return path.stem
+    from distill.frontends.parameters import orbax_item
+
+    name = path.resolve().name
+    return name if orbax_item(path) is None else f"{name}_program"
 
 
 def _check(options: argparse.Namespace) -> int:

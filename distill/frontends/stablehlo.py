@@ -209,7 +209,7 @@ def program(found: Any, name: str, shape: tuple[int, ...]) -> Program:
                 notes=(f"{type(error).__name__}: {error}"[:200],),
                 exit_code=4,
             ) from None
-    if walker.missing:
+    if isinstance(outputs[0], Missing):  # what no output needs may be missing
         raise unsupported(name, walker.missing)
     return program_of(builder, outputs[0], name)
 

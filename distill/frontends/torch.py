@@ -8,10 +8,14 @@ recurrent layers as single nodes; `distill.frontends.aten` has a rule for each o
 from __future__ import annotations
 
 import functools
+import io
+import json
 import logging
 import math
 import operator
+import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,8 @@ from distill.frontends.graph import Missing, Node, Ref
 from dsl.claim import Translation
 from dsl.errors import DistillError
 from dsl.program import Program
+
+_LARGEST = 1 << 31
 
 
 def exported(path: Path) -> Any:
@@ -37,7 +43,7 @@ def exported(path: Path) -> Any:
         logger.setLevel(logging.CRITICAL)  # it prints tracebacks of its own
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.load(str(path))
+            return torch.export.load(_for_cpu(path))
     except (*BROKEN, AssertionError, pickle.UnpicklingError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DistillError(
@@ -50,6 +56,41 @@ def exported(path: Path) -> Any:
         ) from None
     finally:
         logger.setLevel(level)
+
+
+def _for_cpu(path: Path) -> Any:
+    """The archive; a copy in memory that names the CPU where it was saved on another device."""
+    with zipfile.ZipFile(path) as archive:
+        if sum(info.file_size for info in archive.infolist()) > _LARGEST:
+            raise ValueError("it unpacks to more than 2 GiB")
+        tables = [info for info in archive.infolist() if info.filename.endswith(".json")]
+        if not any(_elsewhere(archive.read(info)) for info in tables):
+            return str(path)
+        copy = io.BytesIO()
+        with zipfile.ZipFile(copy, "w") as target:
+            for info in archive.infolist():
+                content = archive.read(info)
+                if info in tables:
+                    content = json.dumps(_moved(json.loads(content))).encode()
+                target.writestr(info.filename, content)
+    copy.seek(0)
+    return copy
+
+
+def _elsewhere(content: bytes) -> bool:
+    return re.search(rb'"type":\s*"(cuda|mps|xpu|hip)"', content) is not None
+
+
+def _moved(table: Any) -> Any:
+    """A table with every device in it replaced by the CPU."""
+    match table:
+        case {"type": "cuda" | "mps" | "xpu" | "hip", "index": _}:
+            return {**table, "type": "cpu", "index": None}
+        case dict():
+            return {key: _moved(value) for key, value in table.items()}
+        case list():
+            return [_moved(value) for value in table]
+    return table
 
 
 def from_module(module: Any, dtype: str) -> Translation:

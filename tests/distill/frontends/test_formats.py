@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import re
+import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,6 +102,29 @@ def test_weights_of_another_shape_are_refused_one_by_one(built, tmp_path: Path) 
         "9.bias is not in the architecture",
         "0.weight is (4, 5), not (4, 3)",
     )
+
+
+def test_files_saved_on_a_gpu_are_read_on_the_cpu(built, tmp_path: Path) -> None:
+    """As torch saves them there: the same archives with another device in their tables."""
+
+    def moved(path: Path, change: Callable[[bytes], bytes]) -> Path:
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, change(content))
+        assert any(change(content) != content for content in parts.values())
+        return path
+
+    torch.save(built, tmp_path / "module.pt")
+    words = b"X\x03\0\0\0cpu", b"X\x06\0\0\0cuda:0"
+    agrees(Source(tmp_path, moved(tmp_path / "module.pt", lambda c: c.replace(*words))), built)
+    batch = torch.export.Dim("batch")
+    found = torch.export.export(built, (torch.zeros(2, 3),), dynamic_shapes=({0: batch},))
+    torch.export.save(found, str(tmp_path / "model.pt2"))
+    device = re.compile(rb'"type":\s*"cpu",\s*"index":\s*null')
+    path = moved(tmp_path / "model.pt2", lambda c: device.sub(b'"type": "cuda", "index": 0', c))
+    agrees(Source(tmp_path, path), built)
 
 
 class Dangerous:

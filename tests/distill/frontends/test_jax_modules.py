@@ -15,6 +15,7 @@ import pytest
 
 import distill
 from distill import cli
+from distill.fingerprints import tensors
 from distill.frontends import architectures, memory, parameters
 from distill.frontends.registry import frontend
 from distill.frontends.source import Source
@@ -278,3 +279,32 @@ def test_the_command_line_takes_a_function_and_its_parameters(tmp_path: Path, mo
         assert "PROVED" in printed.getvalue()
     with contextlib.redirect_stdout(io.StringIO()):
         assert cli.main(["check", "found"]) == 0
+
+
+@pytest.mark.parametrize("cell", ["SimpleCell", "GRUCell", "LSTMCell"])
+def test_recurrent_layers_of_flax_translate(cell: str) -> None:
+    linen = pytest.importorskip("flax.linen")
+    x = np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
+    module = linen.RNN(getattr(linen, cell)(4))
+    variables = module.init(jax.random.key(0), x)
+    runtime, translation = memory.read((module, variables), "float32")
+    program = translation((5, 2))
+    assert program is not None
+    assert np.allclose(networks.run(program, x), runtime(x), atol=1e-5)
+
+
+def test_an_orbax_checkpoint_is_compiled_and_left_as_it_is(tmp_path: Path, monkeypatch) -> None:
+    ocp = pytest.importorskip("orbax.checkpoint")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sign.py").write_text(
+        "def network(params, x):\n    return x @ params['w']\n", encoding="utf-8"
+    )
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "saved", {"w": np.array([[0, 1], [0, 2]], np.float32)})
+    claim = ["-d", "a: int[-2..2], b: int[-2..2]", "--time", "20s", "--quiet"]
+    before = tensors(tmp_path / "saved")
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert cli.main(["compile", "saved", "--arch", "sign.py:network", *claim]) == 0
+        assert tensors(tmp_path / "saved") == before
+        assert cli.main(["check", "saved_program"]) == 0
+        assert cli.main(["inspect", "saved", "--arch", "sign.py:network", *claim[:2]]) == 0
