@@ -21,6 +21,7 @@ from synth.attention.aggregates import aggregates, features_of_places
 from synth.attention.grid import Grid, answers, grid, sampled, sequence_name
 from synth.attention.guards import guarded_answers
 from synth.attention.lists import whole_lists
+from synth.attention.mirrors import CLOSEST, mirrored
 from synth.attention.settings import Setting, settings, spelled
 from synth.attention.solver import (
     Answer,
@@ -48,7 +49,6 @@ _ENTRIES = 4000
 _REACH = 16
 _ROUNDS = 8
 _DEEP = 7
-_CLOSEST = "closest"
 _NEAREST = 12
 _SMALL, _LARGE, _LONG = 14, 26, 60
 
@@ -78,7 +78,7 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
                 continue
             program = Program("program", inputs, (), setting.result(answer.expr), answer.constants)
             failed = disagreements(problem, program, 48)
-            if failed and answer.how == _CLOSEST:
+            if failed and answer.how == CLOSEST:
                 yield Hypothesis(program, "attention", tried)
                 continue
             evidence = {"attention": {"found as": answer.how, "view": spelled(setting)}}
@@ -116,6 +116,8 @@ def search(problem: Problem, setting: Setting) -> Iterator[Answer]:
     rows = probes(goal, problem.rng())
     numbers = tuple(dict.fromkeys((0, 1, 2, 3, *literals(problem, goal.values)[:8])))
     yield from _closest(first, goal)
+    if setting.view.whole and setting.outer is None:
+        yield from mirrored(problem, setting.names)
     work = Work(problem, goal, places, rows, numbers)
     best, enough = 10**6, _LARGE
     for stage in _stages(work, setting, first, known):
@@ -136,7 +138,7 @@ def _closest(features: list[Feature], goal: Goal) -> Iterator[Answer]:
         share = float((x.values == goal.values).mean())
         if best + 0.02 < share < 1:
             best = share
-            yield Answer(x.expr, how=_CLOSEST)
+            yield Answer(x.expr, how=CLOSEST)
 
 
 def _stages(

@@ -16,6 +16,8 @@ from dsl.evaluate import call
 from dsl.parser import parse, parse_expression
 from dsl.printer import to_python
 from synth.attention import machines
+from synth.attention.features import names
+from synth.attention.mirrors import mirrored
 from synth.attention.proposer import propose
 from synth.expressions import disagreements
 from synth.problem import Problem, observe
@@ -205,3 +207,21 @@ def next_compared(s):
 def test_where_nothing_is_selected_all_places_vote(function, expected):
     text = first_exact(black_box("s: seq(int[0..3], 1..5)", function))
     assert expected in text
+
+
+def test_pairs_that_a_mirror_test_does_not_look_at_are_left_out():
+    def almost_mirrored(s):
+        return [int(s[0] == s[-1] and s[2] == s[-3])]
+
+    target = black_box("s: seq(int[0..3], 6)", almost_mirrored)
+    target = replace(target, claim=replace(target.claim, positions=parse_expression("-1")))
+    text = first_exact(target)
+    assert "all(s[j] == s[-1 - j] for j in (0, 2))" in text
+
+
+def test_other_tests_of_a_sequence_are_no_mirrors():
+    target = black_box("s: seq(int[0..3], 6)", lambda s: [int(s[0] < s[1])])
+    target = replace(target, claim=replace(target.claim, positions=parse_expression("-1")))
+    observations = observe(target, list(target.domain.batches()))
+    problem = Problem(target, observations, True, time.monotonic() + 5)
+    assert list(mirrored(problem, names("s", ("s",)))) == []
