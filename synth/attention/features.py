@@ -190,6 +190,26 @@ def of_sequence(s: Expr, item: t.Type, n: Names) -> Iterator[Expr]:
     yield call("index", s, -1)
     yield most_frequent(s, n)
     yield call("max", Comprehension(call("count", s, d), (d.name,), s))
+    yield from _of_neighbours(s, item, n)
+
+
+def _of_neighbours(s: Expr, item: t.Type, n: Names) -> Iterator[Expr]:
+    """How items compare with the next one, all along the sequence."""
+    d, e = n.loops[1][1], n.loops[2][1]
+    pairs = call("zip", s, part(s, 1, None))
+
+    def along(test: Expr) -> Expr:
+        return Comprehension(test, (d.name, e.name), pairs)
+
+    yield call("any", along(call("eq", d, e)))
+    yield call("sum", along(call("eq", d, e)))
+    if isinstance(item, t.Token):
+        return
+    yield call("all", along(call("lt", d, e)))
+    yield call("all", along(call("ne", call("mod", d, 2), call("mod", e, 2))))
+    yield call("all", along(call("eq", call("sub", e, d), 1)))
+    yield call("sum", along(call("lt", d, e)))
+    yield call("max", along(call("abs", call("sub", e, d))))
 
 
 def most_frequent(s: Expr, n: Names) -> Expr:

@@ -132,6 +132,21 @@ class Grid:
             return None
         return np.concatenate(parts)
 
+    def kept(self, flags: np.ndarray) -> Grid:
+        """The places that are marked: elsewhere expressions need have no value."""
+        result = Grid(self.view)
+        start = 0
+        for scope, inside in zip(self.scopes, self.inside, strict=True):
+            stop = start + int(inside.sum())
+            here = inside.copy()
+            here[inside] = flags[start:stop]
+            if here.any():
+                result.scopes.append(scope.restricted(here))
+                result.inside.append(here)
+            start = stop
+        result.count = int(flags.sum())
+        return result
+
     def listed(self, expr: Expr) -> list[Sequence] | None:
         """The list of an expression's values at the places of each input, range by range."""
         found: list[Sequence] = []

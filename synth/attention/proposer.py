@@ -8,35 +8,38 @@ joins the sample (CEGIS).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from dsl.claim import Hypothesis
-from dsl.program import Call, Expr, Literal, Program
+from dsl.program import Call, Literal, Program
 from synth.attention import features as f
 from synth.attention import machines
 from synth.attention.aggregates import aggregates, features_of_places
 from synth.attention.grid import Grid, answers, grid, sampled, sequence_name
+from synth.attention.guards import guarded_answers
 from synth.attention.lists import whole_lists
+from synth.attention.mirrors import CLOSEST, mirrored
 from synth.attention.settings import Setting, settings, spelled
 from synth.attention.solver import (
     Answer,
     Feature,
     Goal,
     answer_size,
-    bank_of,
-    decisions,
-    expressed,
     feature,
     goal_of,
-    of_combination,
     of_several,
     plain_answers,
     probes,
     ranked,
+)
+from synth.attention.work import (
+    Work,
+    combined_answers,
+    decided_answers,
+    expressed_answers,
 )
 from synth.expressions import disagreements
 from synth.leaves import literals
@@ -46,9 +49,8 @@ _ENTRIES = 4000
 _REACH = 16
 _ROUNDS = 8
 _DEEP = 7
-_CLOSEST = "closest"
 _NEAREST = 12
-_SMALL, _LARGE = 14, 26
+_SMALL, _LARGE, _LONG = 14, 26, 60
 
 
 def propose(problem: Problem) -> Iterator[Hypothesis]:
@@ -76,7 +78,7 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
                 continue
             program = Program("program", inputs, (), setting.result(answer.expr), answer.constants)
             failed = disagreements(problem, program, 48)
-            if failed and answer.how == _CLOSEST:
+            if failed and answer.how == CLOSEST:
                 yield Hypothesis(program, "attention", tried)
                 continue
             evidence = {"attention": {"found as": answer.how, "view": spelled(setting)}}
@@ -114,13 +116,16 @@ def search(problem: Problem, setting: Setting) -> Iterator[Answer]:
     rows = probes(goal, problem.rng())
     numbers = tuple(dict.fromkeys((0, 1, 2, 3, *literals(problem, goal.values)[:8])))
     yield from _closest(first, goal)
+    if setting.view.whole and setting.outer is None:
+        yield from mirrored(problem, setting.names)
     work = Work(problem, goal, places, rows, numbers)
-    best = 10**6
+    best, enough = 10**6, _LARGE
     for stage in _stages(work, setting, first, known):
         for answer in stage:
             best = 0 if _is_table_of_items(answer, setting) else min(best, answer_size(answer))
+            enough = _LONG if answer.how == "guard" else enough
             yield replace(answer, tried=answer.tried + places.evaluated)
-        if best <= _LARGE or problem.time_left <= 0:
+        if best <= enough or problem.time_left <= 0:
             return
 
 
@@ -133,19 +138,7 @@ def _closest(features: list[Feature], goal: Goal) -> Iterator[Answer]:
         share = float((x.values == goal.values).mean())
         if best + 0.02 < share < 1:
             best = share
-            yield Answer(x.expr, how=_CLOSEST)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is asked for at the places of a grid: the goal, the places on which candidates are
-    compared first, and the integers worth having."""
-
-    problem: Problem
-    goal: Goal
-    places: Grid
-    rows: np.ndarray
-    numbers: tuple[int, ...]
+            yield Answer(x.expr, how=CLOSEST)
 
 
 def _stages(
@@ -155,16 +148,20 @@ def _stages(
     short."""
     goal, deadline = work.goal, work.problem.deadline
     yield plain_answers(first, goal)
-    yield _expressed(work, ranked(first, goal, 24), 3, 4000)
+    yield expressed_answers(work, ranked(first, goal, 24), 3, 4000)
+    if not setting.view.whole:
+        yield guarded_answers(work, setting.names, setting.item, first)
     second = aggregates(work.problem, setting, work.places, first, known)
     both = first + second
     yield plain_answers(second, goal)
-    yield _expressed(work, ranked(both, goal, 24), 3, 4000)
-    yield _combined(work, ranked(both, goal, 16))
+    yield expressed_answers(work, ranked(both, goal, 24), 3, 4000)
+    if not setting.view.whole:
+        yield guarded_answers(work, setting.names, setting.item, both)
+    yield combined_answers(work, ranked(both, goal, 16))
     yield _tabulated(of_several(ranked(both, goal, 24), goal, deadline=deadline))
-    yield _decided(work, ranked(first, goal, 30), first)
-    yield _decided(work, ranked(both, goal, 30), both)
-    yield _expressed(work, ranked(both, goal, 12), _DEEP, 12_000)
+    yield decided_answers(work, ranked(first, goal, 30), first)
+    yield decided_answers(work, ranked(both, goal, 30), both)
+    yield expressed_answers(work, ranked(both, goal, 12), _DEEP, 12_000)
 
 
 def _tabulated(answer: Answer | None) -> Iterator[Answer]:
@@ -177,88 +174,6 @@ def _is_table_of_items(answer: Answer, setting: Setting) -> bool:
         case Call("index" | "get", (_, key, *_)):
             return key == setting.names.c
     return False
-
-
-def _expressed(work: Work, leaves: list[Feature], deepest: int, capacity: int) -> Iterator[Answer]:
-    """The first expression over some features that has the wanted value at all places."""
-    goal, problem = work.goal, work.problem
-    if not goal.is_integer and len(goal.kinds) > 2:
-        return
-    extra: set[int] = set()
-    for _ in range(6):
-        limit = time.monotonic() + 0.3 * max(problem.time_left, 0.0)
-        rows = np.array(sorted({*work.rows.tolist(), *extra}))
-        bank = bank_of(leaves, goal, rows, work.numbers, capacity)
-        failed: list[int] = []
-        for expr, count in expressed(bank, goal, deepest, min(limit, problem.deadline)):
-            wrong = _wrong(work.places, expr, goal)
-            if not len(wrong):
-                yield Answer(_integral(expr, work.places, goal), how="expression", tried=count)
-                return
-            failed = wrong[:32].tolist()
-            break
-        if not failed:
-            return
-        extra.update(failed)
-
-
-def _combined(work: Work, leaves: list[Feature]) -> Iterator[Answer]:
-    """The first tables of an arithmetic combination that hold at all places."""
-    goal, deadline = work.goal, work.problem.deadline
-    if len(goal.kinds) > 64:
-        return
-    bank = bank_of(leaves, goal, work.rows, work.numbers[:4], 3000)
-    for _ in bank.grow(3, deadline):
-        pass
-    found = 0
-    for answer in of_combination(bank, goal, work.rows):
-        if time.monotonic() > deadline or found == 2:
-            return
-        values = work.places.column(answer.expr, dict(answer.constants))
-        if values is not None and np.array_equal(values, goal.values):
-            found += 1
-            yield replace(answer, tried=bank.tried)
-
-
-def _decided(work: Work, leaves: list[Feature], found: list[Feature]) -> Iterator[Answer]:
-    """Decision lists that hold at all places of the sample."""
-    goal, problem = work.goal, work.problem
-    more = problem.rng().permutation(len(goal.codes))[:800].tolist()
-    chosen = set(work.rows.tolist()) | set(more)
-    for _ in range(6):
-        at = np.array(sorted(chosen))
-        limit = min(problem.deadline, time.monotonic() + 0.15 * max(problem.time_left, 0.0))
-        bank = bank_of(leaves, goal, at, work.numbers, 4000)
-        for _ in bank.grow(3, limit):
-            pass
-        limit = min(problem.deadline, time.monotonic() + 0.15 * max(problem.time_left, 0.0))
-        failed: set[int] = set()
-        for tree in decisions(bank, found, goal, at, limit):
-            wrong = _wrong(work.places, tree, goal)
-            if not len(wrong):
-                yield Answer(tree, how="decisions", tried=bank.tried)
-                return
-            failed |= set(wrong[:100].tolist())
-        if not failed - chosen or time.monotonic() > limit:
-            return
-        chosen |= failed
-
-
-def _wrong(places: Grid, expr: Expr, goal: Goal) -> np.ndarray:
-    """The places at which an expression does not have the wanted value."""
-    values = places.column(expr)
-    if values is None:
-        return np.arange(1)
-    if goal.values.dtype.kind in "US" and values.dtype.kind not in "US":
-        return np.arange(len(goal.values))
-    return np.flatnonzero(values != goal.values)
-
-
-def _integral(expr: Expr, places: Grid, goal: Goal) -> Expr:
-    values = places.column(expr)
-    if values is not None and values.dtype == bool and goal.is_integer:
-        return Call("int", (expr,))
-    return expr
 
 
 def _likely(found: Sequence[Feature], wanted: np.ndarray) -> list[Feature]:
@@ -294,7 +209,7 @@ def _fractions(
         work = Work(problem, goal, places, probes(goal, problem.rng()), (0, 1, 2, 3))
         for answer in (
             *plain_answers(found, goal),
-            *_expressed(work, _likely(found, whole), 5, 8000),
+            *expressed_answers(work, _likely(found, whole), 5, 8000),
         ):
             expr = answer.expr
             if denominator is not one:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import replace
 
@@ -15,6 +16,8 @@ from dsl.evaluate import call
 from dsl.parser import parse, parse_expression
 from dsl.printer import to_python
 from synth.attention import machines
+from synth.attention.features import names
+from synth.attention.mirrors import mirrored
 from synth.attention.proposer import propose
 from synth.expressions import disagreements
 from synth.problem import Problem, observe
@@ -166,3 +169,59 @@ def test_a_trained_transformer_that_copies_is_recovered():
     mutant = parse("def program(s):\n    return [s[i - 1] for i in range(len(s))]\n")
     verdict = verify(mutant, target, deadline=time.monotonic() + 60, seed=0, evidence={})
     assert isinstance(verdict, Refuted)
+
+
+def most_frequent(s):
+    return min(d for d in s if s.count(d) == max(s.count(e) for e in s))
+
+
+def ranked_items(s):
+    """Each item at the place that is its rank; where there is none, the average of all."""
+    ranks = [sum(e < d for e in s) for d in s]
+    return [s[ranks.index(i)] if i in ranks else most_frequent(s) for i in range(len(s))]
+
+
+def next_compared(s):
+    """Is the next item less, equal or greater?  At the end the average of all votes."""
+    signs = [(s[i + 1] > c) - (s[i + 1] < c) for i, c in enumerate(s[:-1])]
+    votes = [(d > s[-1]) - (d < s[-1]) for d in s]
+    return [1 + sign for sign in [*signs, most_frequent(votes)]]
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (ranked_items, "if i in [sum(e < d for e in s) for d in s] else min("),
+        (next_compared, "if i + 1 < len(s) else 0 if sum(d < c for d in s) >= max("),
+        (
+            lambda s: [s[i - s[:i][::-1].index(c)] if c in s[:i] else 0 for i, c in enumerate(s)],
+            "s[i - s[:i][::-1].index(c)] if c in s[:i] else 0",
+        ),
+        (
+            lambda s: [int(all((a + b) % 2 for a, b in itertools.pairwise(s)))] * len(s),
+            "all(d % 2 != e % 2 for d, e in zip(s, s[1:]))",
+        ),
+    ],
+    ids=["select by rank", "next compared", "induction", "alternating"],
+)
+def test_where_nothing_is_selected_all_places_vote(function, expected):
+    text = first_exact(black_box("s: seq(int[0..3], 1..5)", function))
+    assert expected in text
+
+
+def test_pairs_that_a_mirror_test_does_not_look_at_are_left_out():
+    def almost_mirrored(s):
+        return [int(s[0] == s[-1] and s[2] == s[-3])]
+
+    target = black_box("s: seq(int[0..3], 6)", almost_mirrored)
+    target = replace(target, claim=replace(target.claim, positions=parse_expression("-1")))
+    text = first_exact(target)
+    assert "all(s[j] == s[-1 - j] for j in (0, 2))" in text
+
+
+def test_other_tests_of_a_sequence_are_no_mirrors():
+    target = black_box("s: seq(int[0..3], 6)", lambda s: [int(s[0] < s[1])])
+    target = replace(target, claim=replace(target.claim, positions=parse_expression("-1")))
+    observations = observe(target, list(target.domain.batches()))
+    problem = Problem(target, observations, True, time.monotonic() + 5)
+    assert list(mirrored(problem, names("s", ("s",)))) == []
