@@ -137,7 +137,7 @@ def _measured(folder: Path, seconds: float, out: str | None) -> dict[str, Any]:
         "suite": described.suite,
         "verdict": verdict["kind"],
         "method": verdict.get("method", ""),
-        "proven_domain": verdict.get("proven_domain", ""),
+        "proven_domain": verdict.get("proven_domain", "") or _agreed(verdict["evidence"]),
         "agreement": agreement,
         "samples": samples,
         "nodes": size(program),
@@ -146,6 +146,12 @@ def _measured(folder: Path, seconds: float, out: str | None) -> dict[str, Any]:
         "memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "error": "",
     }
+
+
+def _agreed(evidence: dict[str, Any]) -> str:
+    """For a program that is wrong on longer inputs: up to which length it is right on all."""
+    longest = evidence.get("agrees_up_to_length")
+    return "" if longest is None else f"agrees on all inputs of up to {longest} items"
 
 
 def _single_thread() -> None:
