@@ -150,11 +150,14 @@ def _measured(folder: Path, seconds: float, out: str | None) -> dict[str, Any]:
 
 def proven_domain(verdict: Mapping[str, Any]) -> str:
     """Where the program is proven equal to the network, or within which distance of it: the domain
-    of a proof, or the share of a box's volume; nothing where nothing is proven."""
+    of a proof, the length up to which it is right on all, or the share of a box's volume; nothing
+    where nothing is proven."""
     if verdict["kind"] == "PROVED":
         return str(verdict["proven_domain"])
     found = verdict.get("evidence", {})
     parts = []
+    if found.get("agrees_up_to_length") is not None:
+        parts.append(f"agrees on all inputs of up to {found['agrees_up_to_length']} items")
     if found.get("proven"):
         parts.append(f"{100 * found['proven']:.2f} % of the volume")
         parts.append(f"{100 * found.get('refuted', 0.0):.2f} % differ")

@@ -155,6 +155,9 @@ def compile_target(
         )
     if any(isinstance(kind, t.Real) for kind in target.domain.types.values()):
         search.reserved = _RESERVED * seconds
+    elif target.claim.closed_loop:
+        # Should the best be refuted, it is to be said up to which length it holds.
+        search.reserved = _RESERVED * seconds
     report("observed", {"inputs": _count(search), "complete": search.complete})
     try:
         for given in start_from:
@@ -212,7 +215,8 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
             drawn += structured(domain, share // 4, rng)
         for batch in drawn:
             result += observe(target, [batch])
-            if time.monotonic() > deadline:
+            # Walks are drawn at the cost of running them: all are kept, the longest come last.
+            if time.monotonic() > deadline and not target.claim.closed_loop:
                 break
     return tuple(result), False
 
@@ -599,10 +603,18 @@ def real_code_length(nodes: int, error: float, tolerance: float) -> float:
 
 
 def _outcomes(search: Search) -> int:
-    first = search.observations[0].values
-    if first.dtype == object:
-        return min(len({repr(value) for value in first[:2000].tolist()}), 1000)
-    return int(min(len(np.unique(first.reshape(len(first), -1)[:2000])), 1000))
+    """How many different values were observed, at most a thousand.  All shapes count: of the
+    shortest inputs there may be one."""
+    seen: set[Any] = set()
+    for o in search.observations:
+        values = o.values[:2000]
+        if values.ndim == 1 and values.dtype != object:
+            seen |= set(np.unique(values).tolist())
+        else:
+            seen |= {repr(value) for value in values.tolist()}
+        if len(seen) >= 1000:
+            break
+    return min(len(seen), 1000)
 
 
 def _count(search: Search) -> int:

@@ -81,15 +81,15 @@ def levels(target: Target, most: int) -> Iterator[tuple[int, list[dict[str, np.n
 
 def _walked(target: Target, count: int, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
     """Different random walks, uniform over what may follow: half of them short, the others of a
-    few lengths.  Some hundreds at a time at most: the answers on a walk cover all its prefixes;
-    of few, none is long."""
+    few lengths, the greatest among them, where a network may leave its rule.  Some hundreds at a
+    time at most: the answers on a walk cover all its prefixes; of few, none is long."""
     name, kind = loop_sequence(target.domain)
     items = alphabet(kind)
     high = kind.low + _SPAN if kind.high is None else kind.high
     walks = min(count, _WALKS)
     # Few lengths, so that walks can be run together.
     most = high if count > _FIRST else min(high, kind.low + _SPAN)
-    spans = np.unique(rng.integers(kind.low, most + 1, _LENGTHS))
+    spans = np.unique([*rng.integers(kind.low, most + 1, _LENGTHS - 1), most])
     wanted = rng.choice(spans, walks)
     short = rng.random(walks) < 0.5
     few = min(high, kind.low + _SHORT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -15,18 +16,20 @@ from synth.attention.solver import Feature, feature
 from synth.problem import Problem
 
 
-def features_of_places(setting: Setting, places: Grid, known: set[bytes]) -> list[Feature]:
-    """The features of a place itself."""
+def features_of_places(
+    setting: Setting, places: Grid, known: set[bytes], deadline: float = math.inf
+) -> list[Feature]:
+    """The features of a place itself, as many as there is time for."""
     names, item = setting.names, setting.item
     if setting.view.whole:
         exprs = f.of_prefix(names.s, item, names)
     else:
         exprs = f.at_position(names, item)
-    return _fresh(places, ((expr, expr) for expr in exprs), known)
+    return _fresh(places, ((expr, expr) for expr in exprs), known, deadline)
 
 
 def _fresh(
-    places: Grid, exprs: Iterator[tuple[Expr, Expr]], known: set[bytes], deadline: float = 1e300
+    places: Grid, exprs: Iterator[tuple[Expr, Expr]], known: set[bytes], deadline: float
 ) -> list[Feature]:
     """Features that no earlier one equals everywhere; pairs of how a feature is written and how it
     is evaluated here."""
@@ -57,15 +60,17 @@ def aggregates(
         i, c = names.loops[0]
         view = View((i.name, c.name), Call("enumerate", (names.s,)))
         inner = grid(setting.sample, setting.kinds, view)
-        base = _fresh(inner, ((e, e) for e in f.at_position(names, setting.item)), set())
+        exprs = ((e, e) for e in f.at_position(names, setting.item))
+        limit = time.monotonic() + 0.15 * max(problem.time_left, 0.0)
+        base = _fresh(inner, exprs, set(), limit)
     else:
         inner, base = places, found
     limit = time.monotonic() + 0.35 * max(problem.time_left, 0.0)
-    return _fresh(places, _aggregated(setting, inner, places, base), known, limit)
+    return _fresh(places, _aggregated(setting, inner, places, base, limit), known, limit)
 
 
 def _aggregated(
-    setting: Setting, inner: Grid, places: Grid, base: list[Feature]
+    setting: Setting, inner: Grid, places: Grid, base: list[Feature], deadline: float
 ) -> Iterator[tuple[Expr, Expr]]:
     names = setting.names
     s, level = names.s, 1
@@ -73,6 +78,8 @@ def _aggregated(
     listed = Variable("listed")
     seen: set[bytes] = set()
     for expr, is_test in _described(base):
+        if time.monotonic() > deadline:
+            return
         lists = inner.listed(expr)
         if lists is None:
             continue

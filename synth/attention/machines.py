@@ -8,8 +8,8 @@ rule that a network which errs on long inputs has approximated.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,9 @@ _STATES = 40
 _DEPTHS = (6, 10, 16, 1 << 30)
 _NODES = 150_000
 _TOLERATED = 0.7
+_NEVER: Mapping[tuple[int, int], Any] = {}
+_LATE = 8
+"""At most so many answers may depend on the length of the prefix besides the state."""
 
 
 @dataclass
@@ -75,14 +78,15 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
         if len(machine.answers) in known and depth < _DEPTHS[-1]:
             continue
         known.add(len(machine.answers))
-        program = to_program(machine, problem.target.domain.fields[0])
-        wrong = len(disagreements(problem, program, fewest))
-        if wrong < fewest:
-            fewest = wrong
-            evidence = {"attention": {"found as": "machine", "states": len(machine.answers)}}
-            yield Hypothesis(program, "machines", len(tree.answers), evidence)
-        if wrong == 0:
-            return
+        for late in (_NEVER, late_answers(problem, name, machine)):
+            program = to_program(machine, problem.target.domain.fields[0], late)
+            wrong = len(disagreements(problem, program, fewest))
+            if wrong < fewest:
+                fewest = wrong
+                evidence = {"attention": {"found as": "machine", "states": len(machine.answers)}}
+                yield Hypothesis(program, "machines", len(tree.answers), evidence)
+            if wrong == 0:
+                return
 
 
 def prefix_tree(problem: Problem, name: str, depth: int) -> Tree | None:
@@ -136,6 +140,29 @@ def merged(tree: Tree) -> Machine | None:
     return Machine(tuple(tree.answers[node] for node in states), steps)
 
 
+def late_answers(problem: Problem, name: str, machine: Machine) -> dict[tuple[int, int], Any]:
+    """Answers that belong to a state after prefixes of a certain length alone: {(length, state):
+    answer}, where most of what was observed there differs from the machine; none if they are many.
+    A network trained up to some length may leave its rule at the last."""
+    votes: dict[tuple[int, int], Counter[Any]] = {}
+    for o in problem.observations:
+        for row, answers in zip(o.inputs[name].tolist(), o.values.tolist(), strict=True):
+            state: int | None = 0
+            for length, answer in enumerate(answers):
+                if length:
+                    assert state is not None
+                    state = machine.steps.get((state, row[length - 1]))
+                if state is None:
+                    break
+                votes.setdefault((length, state), Counter())[answer] += 1
+    found = {}
+    for (length, state), counts in sorted(votes.items()):
+        answer = max(counts, key=lambda text: (counts[text], text == machine.answers[state]))
+        if answer != machine.answers[state]:
+            found[length, state] = answer
+    return found if len(found) <= _LATE else {}
+
+
 def _folded(
     tree: Tree, after: list[dict[Any, int]], into: int, node: int
 ) -> dict[tuple[int, Any], int] | None:
@@ -155,15 +182,18 @@ def _folded(
     return attached
 
 
-def to_program(machine: Machine, field_: tuple[str, t.Type]) -> Program:
-    """`for c in s: state = STEPS[state, c]`, with the answer to each state in a table.  A machine
-    that never looks at the items counts them: `len` modulo its period."""
+def to_program(
+    machine: Machine, field_: tuple[str, t.Type], late: Mapping[tuple[int, int], Any] = _NEVER
+) -> Program:
+    """`for c in s: state = STEPS[state, c]`, with the answer to each state in a table, but for
+    those that are `late`.  A machine that never looks at the items counts them: `len` modulo its
+    period."""
     name, _ = field_
     s = Variable(name)
     c = Variable("c" if name != "c" else "item")
     items = {item for _, item in machine.steps}
     last = len(machine.answers) - 1
-    if last == 0:
+    if last == 0 and not late:
         count = Call("add", (Call("len", (s,)), Literal(1)))
         alone = Call("mul", (Call("list", (Literal(machine.answers[0]),)), count))
         return Program("program", ((name, None),), (), alone)
@@ -185,4 +215,10 @@ def to_program(machine: Machine, field_: tuple[str, t.Type]) -> Program:
     visited = Call("add", (Call("list", (Literal(0),)), states))
     answer = Call("index", (Constant("ANSWERS"), k))
     result = Comprehension(answer, (k.name,), visited)
+    if late:
+        n = Variable("n" if name != "n" else "length")
+        answer = Call("get", (Constant("LATE"), Call("tuple", (n, k)), answer))
+        pairs = Call("enumerate", (visited,))
+        result = Comprehension(answer, (n.name, k.name), pairs)
+        constants = (*constants, ("LATE", dict(late)))
     return Program("program", ((name, None),), (loop,), result, constants)

@@ -112,7 +112,7 @@ def search(problem: Problem, setting: Setting) -> Iterator[Answer]:
     if len(goal.kinds) > 400:
         return
     known: set[bytes] = set()
-    first = features_of_places(setting, places, known)
+    first = features_of_places(setting, places, known, problem.deadline)
     rows = probes(goal, problem.rng())
     numbers = tuple(dict.fromkeys((0, 1, 2, 3, *literals(problem, goal.values)[:8])))
     yield from _closest(first, goal)

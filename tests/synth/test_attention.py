@@ -20,7 +20,7 @@ from synth.attention.features import names
 from synth.attention.mirrors import mirrored
 from synth.attention.proposer import propose
 from synth.expressions import disagreements
-from synth.problem import Problem, observe
+from synth.problem import Observations, Problem, observe
 from tests.transformers import target_of, trained
 from verify.enumeration import verify
 
@@ -139,6 +139,27 @@ def test_a_language_becomes_a_machine_with_the_fewest_states():
     states = text.split("ANSWERS = ")[1].split("\n")[0]
     # Depths below zero and above two are told apart for good by what can come back to them.
     assert states.count(",") >= 2 and "STEPS[state, c]" in text
+
+
+def test_a_machine_may_leave_its_rule_at_the_last_length():
+    def answered(s):
+        prefixes = [s[:k] for k in range(len(s) + 1)]
+        return [2 if len(p) == 7 and sum(p) % 2 else sum(p) % 2 for p in prefixes]
+
+    target = black_box('s: seq(tokens("ab"), 0..7)', answered)
+    text = first_exact(target, proposer=machines.propose)
+    assert "LATE = {(7, 1): 2}" in text
+    assert "LATE.get((n, k), ANSWERS[k]) for n, k in enumerate([0] + states)" in text
+
+
+def test_answers_that_are_late_in_many_places_are_no_rule():
+    machine = machines.Machine((0, 1), {(0, "a"): 1, (1, "a"): 0})
+    words = {"s": np.array([["a"] * 20])}
+    values = np.array([[1 - k % 2 for k in range(21)]])
+    observations = (Observations(words, values, np.ones(1)),)
+    target = black_box('s: seq(tokens("a"), 0..20)', lambda s: s)
+    problem = Problem(target, observations, False, time.monotonic() + 5)
+    assert machines.late_answers(problem, "s", machine) == {}
 
 
 def test_a_trained_transformer_that_counts_is_recovered():
