@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 
+from distill.frontends import memory
 from tests.verify.small_networks import layers, random_boxes, random_graph
 from verify import bounds
 from verify.graph import Affine, Builder, Function, Graph, Product, matrix, values
@@ -153,6 +155,42 @@ def test_bounds_contain_what_a_float32_runtime_computes(activation: str) -> None
     assert (state.high[view.node] >= computed).all()
     width = (state.high[view.node] - state.low[view.node]).max()
     assert 0 < width < 1e-2
+
+
+@pytest.mark.parametrize("pool", ["max", "mean"])
+def test_bounds_of_convolutions_and_pools_contain_what_torch_computes(pool: str) -> None:
+    torch.manual_seed(1)
+    pooled = torch.nn.MaxPool2d(2) if pool == "max" else torch.nn.AvgPool2d(2)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 3, 3, padding=1),
+        torch.nn.LeakyReLU(0.1),
+        pooled,
+        torch.nn.Conv2d(3, 2, 2, stride=1),
+        torch.nn.Sigmoid(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(8, 2),
+    ).eval()
+    runtime, translated = memory.read(module, "float32")
+    network = translated((1, 6, 6))
+    assert network is not None
+    builder = Builder()
+    source = builder.cast(builder.input(36), 2.0**-24)
+    view = lowered(network, View(source, np.arange(36).reshape(1, 6, 6)), builder, 2.0**-24)
+    rng = np.random.default_rng(0)
+    for width in (0.0, 0.05, 0.5):
+        low = rng.random((3, 36)).astype(np.float32).astype(np.float64)
+        high = (low + width).astype(np.float32).astype(np.float64)
+        state = bounds.ranges(builder.graph(), low, high)
+        share = rng.random((300, 3, 36))
+        share[:40] = np.round(share[:40])
+        points = np.clip((low + share * (high - low)).astype(np.float32), low, high)
+        images = points.astype(np.float32).reshape(-1, 1, 6, 6)
+        outputs = np.asarray(runtime(images), np.float64).reshape(300, 3, 2)
+        bottom, top = (side[view.node][:, view.places.ravel()] for side in (state.low, state.high))
+        assert (bottom <= outputs).all()
+        assert (outputs <= top).all()
+        # Not as wide as anything would be.
+        assert (top - bottom).max() < 1e-5 + 20 * width
 
 
 def test_a_bias_is_joined_with_the_map_before_it_and_its_rounding_with_that_of_the_map() -> None:

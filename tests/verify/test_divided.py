@@ -85,13 +85,14 @@ def test_a_claim_that_fails_is_refuted_by_a_share() -> None:
 def test_volumes_add_up_when_the_work_is_divided() -> None:
     tolerance = 0.5 * largest()
     claim = target(NETWORK, BOX, Decode("value", tolerance=tolerance))
-    alone = branch_and_bound.coverage(ZERO, claim, time.monotonic() + 3)
+    points = np.random.default_rng(0).uniform(-1, 1, (20_000, 3)).astype(np.float32)
+    equal = float((np.abs(claim.runtime(points)) <= tolerance).mean())
+    enough, until = equal - 0.1, time.monotonic() + 60
+    alone = branch_and_bound.coverage(ZERO, claim, until, enough=enough)
     workers = Distant(2)
-    parted = branch_and_bound.coverage(ZERO, replace(claim, workers=workers), time.monotonic() + 3)
+    parted = branch_and_bound.coverage(ZERO, replace(claim, workers=workers), until, enough=enough)
     assert alone is not None and parted is not None and workers.asked > 0
     for share in (alone, parted):
         assert share.proven + share.refuted + share.open == pytest.approx(1.0, abs=1e-6)
-    points = np.random.default_rng(0).uniform(-1, 1, (20_000, 3)).astype(np.float32)
-    equal = float((np.abs(claim.runtime(points)) <= tolerance).mean())
     assert parted.proven <= equal + 0.02 and parted.refuted <= 1 - equal + 0.02
     assert parted.proven > equal - 0.1
