@@ -65,7 +65,7 @@ def _in_process(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def _row(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
-    from distill import emit, pipeline, task
+    from distill import emit, measuring, pipeline, task
     from dsl.agreement import agreeing
     from dsl.claim import Proved
     from dsl.evaluate import run_defined
@@ -107,7 +107,7 @@ def _row(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         return {**row, "proven": 1.0, "refuted": 0.0, "open": 0.0, "deviation": largest}
     if target.claim.decode.rule == "value":
         row["deviation"] = largest
-        bound = max(pipeline.rounded_up(1.1 * largest), target.claim.decode.tolerance)
+        bound = max(measuring.rounded_up(1.1 * largest), target.claim.decode.tolerance)
         decode = replace(target.claim.decode, tolerance=bound)
         target = replace(target, claim=replace(target.claim, decode=decode))
         row["within"] = bound

@@ -18,7 +18,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from distill import api
-from distill.pipeline import observed
+from distill.observation import observed
 from dsl.claim import Target
 from dsl.printer import expression
 from examples.train import Perceptron, fitted

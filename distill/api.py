@@ -10,11 +10,13 @@ from typing import Any
 from distill import emit, pipeline, project
 from distill.checkpoints import refuse_unreadable
 from distill.durations import seconds_of
+from distill.entries import Entry
 from distill.frontends.parameters import orbax_item
 from distill.frontends.registry import declared
 from distill.frontends.source import Source
 from distill.journal import Journal, key_of
 from distill.questions import questions
+from distill.state import Report
 from distill.task import Task, from_table, read
 from distill.task import target as target_of
 from dsl.claim import Counterexample, Hypothesis, Target, Verdict
@@ -105,7 +107,7 @@ class Result:
         return emit.program_text(self.inner)
 
     @property
-    def front(self) -> tuple[pipeline.Entry, ...]:
+    def front(self) -> tuple[Entry, ...]:
         return self.inner.front
 
     @property
@@ -193,7 +195,7 @@ def compile(  # the name that users expect
     start_from: str | Path | None = None,
     jobs: int = 1,
     executor: Any = None,
-    report: pipeline.Report = lambda phase, figures: None,
+    report: Report = lambda phase, figures: None,
     journal: Journal | None = None,
     data: str | Path | None = None,
     **options: str,
@@ -243,7 +245,7 @@ def _supplied(found: Target, task: Task | None, data: str | Path | None) -> Data
     return None if task is None else datasets.of_task(dict(task.table), task.folder, found.domain)
 
 
-def _both(one: pipeline.Report, other: pipeline.Report) -> pipeline.Report:
+def _both(one: Report, other: Report) -> Report:
     def report(phase: str, figures: Mapping[str, Any]) -> None:
         one(phase, figures)
         other(phase, figures)

@@ -15,8 +15,9 @@ import numpy as np
 
 from distill import questions
 from distill.certificate import SCHEMA, plain, sealed, verdict_table, write_text
+from distill.entries import Entry
 from distill.fingerprints import fingerprint, tensors
-from distill.pipeline import Entry, Result
+from distill.pipeline import Result
 from distill.task import Task
 from dsl.claim import Proved, Refuted, Tested, Unknown, Verdict
 from dsl.errors import DistillError

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
+from distill.entries import Entry, best_entry, code_length, front, real_code_length
 from distill.exceptional_words import with_observed, with_words
 from distill.exceptions import Exceptions, with_exceptions
+from distill.measuring import (
+    distances,
+    measured,
+    measuring_time,
+    with_fractions,
+    with_front_fractions,
+)
+from distill.observation import observed, observed_data
+from distill.state import Report, Search
 from dsl import types as t
-from dsl.agreement import agreeing, counterexample
+from dsl.agreement import agreeing
 from dsl.claim import (
     Counterexample,
     Hypothesis,
@@ -25,51 +33,21 @@ from dsl.claim import (
     Verdict,
 )
 from dsl.errors import DistillError
-from dsl.evaluate import run_defined
 from dsl.parser import equal_programs, parse
 from dsl.printer import to_python
 from dsl.program import Program, size
-from dsl.reachable import sample, structured
-from synth.problem import DataSet, Observations, Problem, observe
+from synth.problem import DataSet, observe
 from synth.proposers import proposers
-from verify import branch_and_bound, cells, lengths, sampling
+from verify import lengths, sampling
 from verify.methods import methods
 
-Report = Callable[[str, Mapping[str, Any]], None]
-"""Called with a phase and its figures, for progress displays and journals."""
-
-COMPLETE_ENTRIES = 3_000_000
-"""Domains whose inputs and outputs have at most this many entries are observed in full."""
-_SAMPLE = 20_000
 _SHORT = 15
 _AGREEMENT = 5.0
 _ROUNDS = 8
 _EXCEPTIONS = 40
 _RESERVED = 0.3
-_VALUES = 400
-"""Halving the error of real values is worth this many bits."""
 _LAWS = 4
-_ROWS = 2000
 _WORTH = 0.9
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A hypothesis with its size in nodes and how often it disagrees with what was observed.
-
-    `deviation`, where the claim is about real values, is the greatest distance that was observed.
-    """
-
-    hypothesis: Hypothesis
-    size: int
-    disagreement: float
-    bits: float
-    verdict: Verdict | None = None
-    deviation: float | None = None
-
-    @property
-    def program(self) -> Program:
-        return self.hypothesis.program
 
 
 @dataclass(frozen=True)
@@ -94,36 +72,6 @@ class Result:
     @property
     def counterexample(self) -> Counterexample | None:
         return self.verdict.counterexample if isinstance(self.verdict, Refuted) else None
-
-
-@dataclass
-class Search:
-    """The state of one run; `entries` only ever grows."""
-
-    target: Target
-    deadline: float
-    seed: int
-    report: Report
-    observations: tuple[Observations, ...] = ()
-    complete: bool = False
-    entries: list[Entry] = field(default_factory=list)
-    tried: int = 0
-    counterexamples: list[dict[str, np.ndarray]] = field(default_factory=list)
-    proved: Entry | None = None
-    proved_at: float = math.inf
-    started: float = 0.0
-    exceptions: Exceptions | None = None
-    reserved: float = 0.0  # seconds at the end that are kept for what is proven of the best
-
-    @property
-    def until(self) -> float:
-        """When the proposers stop."""
-        return self.deadline - self.reserved
-
-    def problem(self, share: float) -> Problem:
-        left = self.until - time.monotonic()
-        deadline = time.monotonic() + max(0.0, left * share)
-        return Problem(self.target, self.observations, self.complete, deadline, self.seed)
 
 
 def compile_target(
@@ -158,7 +106,7 @@ def compile_target(
     elif target.claim.closed_loop:
         # Should the best be refuted, it is to be said up to which length it holds.
         search.reserved = _RESERVED * seconds
-    report("observed", {"inputs": _count(search), "complete": search.complete})
+    report("observed", {"inputs": search.count, "complete": search.complete})
     try:
         for given in start_from:
             consider(search, given)
@@ -184,49 +132,6 @@ def compile_target(
 def search_target(target: Target, **options: Any) -> Iterator[Entry]:
     """The hypotheses of `compile_target`, best first."""
     yield from compile_target(target, **options).front
-
-
-def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observations, ...], bool]:
-    """Every input where they are few, else a sample; with the values of the original runtime."""
-    domain = target.domain
-    rng = np.random.default_rng([seed, 1])
-    longest: int = max(
-        (kind.high or 1 for kind in domain.types.values() if isinstance(kind, t.Seq)),
-        default=1,
-    )
-    small = domain.raw_size is not None and domain.raw_size * longest <= COMPLETE_ENTRIES
-    if small and not target.claim.closed_loop:
-        batches: list[Observations] = []
-        for batch in domain.batches():
-            batches += observe(target, [batch])
-            if time.monotonic() > deadline:
-                break
-        else:
-            return tuple(batches), True
-    per_row = max(longest, 1)
-    count = max(512, min(_SAMPLE, COMPLETE_ENTRIES // (4 * per_row)))
-    result: list[Observations] = []
-    costly = target.claim.closed_loop or target.claim.feedback is not None
-    for share in (64, 128, 320) if costly else (512, count - 512):
-        if share <= 0 or (result and time.monotonic() > deadline):
-            continue
-        drawn = sample(target, share, rng)
-        if not target.claim.closed_loop and target.claim.feedback is None:
-            drawn += structured(domain, share // 4, rng)
-        for batch in drawn:
-            result += observe(target, [batch])
-            # Walks are drawn at the cost of running them: all are kept, the longest come last.
-            if time.monotonic() > deadline and not target.claim.closed_loop:
-                break
-    return tuple(result), False
-
-
-def observed_data(target: Target, data: DataSet) -> tuple[Observations, ...]:
-    """The part of a data set on which claims are measured."""
-    (name,) = target.domain.names
-    rows = data.parts[data.observed]
-    batches = [{name: rows[i : i + _ROWS]} for i in range(0, len(rows), _ROWS)]
-    return observe(target, batches)
 
 
 def finished(search: Search) -> bool:
@@ -276,7 +181,7 @@ def consider(search: Search, hypothesis: Hypothesis) -> None:
         bits = real_code_length(nodes, error, search.target.claim.decode.tolerance)
         entry = replace(entry, bits=bits, deviation=deviation)
     else:
-        entry = replace(entry, bits=code_length(nodes, wrong, total, _outcomes(search)))
+        entry = replace(entry, bits=code_length(nodes, wrong, total, search.outcomes))
     if 0 < wrong <= _EXCEPTIONS and search.complete:
         joined = with_exceptions(search.target, search.observations, program)
         whole = joined.program if joined is not None else None
@@ -297,20 +202,6 @@ def consider(search: Search, hypothesis: Hypothesis) -> None:
         "hypothesis",
         {"entry": entry, "best": best, "tried": search.tried, "front": front(search.entries)},
     )
-
-
-def distances(program: Program, search: Search) -> tuple[float, float]:
-    """How far a program's real values are from those observed: the root mean square, and at
-    most; infinite where it has none."""
-    squares, count, largest = 0.0, 0, 0.0
-    for o in search.observations:
-        ours, defined = run_defined(program, o.inputs)
-        if not defined.all() or ours.shape != o.values.shape or ours.dtype.kind not in "iufb":
-            return math.inf, math.inf
-        off = np.abs(ours.astype(np.float64) - o.values)
-        squares, count = squares + float((off * off).sum()), count + off.size
-        largest = max(largest, float(off.max(initial=0.0)))
-    return math.sqrt(squares / max(count, 1)), largest
 
 
 def _verified(search: Search, hypothesis: Hypothesis) -> Verdict:
@@ -387,47 +278,6 @@ def _remember(search: Search, example: Counterexample) -> None:
         search.observations = (*search.observations, *observe(search.target, [batch]))
 
 
-def measuring_time(target: Target, seconds: float) -> float:
-    """The time kept back to measure how much of a domain of real numbers is proven."""
-    if target.domain.raw_size is not None or not branch_and_bound.applies(target):
-        return 0.0
-    return min(0.3 * seconds, 60.0)
-
-
-def with_fractions(search: Search, entry: Entry, verdict: Verdict, deadline: float) -> Verdict:
-    """The verdict with the proven, refuted and open fractions of the domain's volume, where it is
-    a box of real numbers and the network could be translated."""
-    if isinstance(verdict, Proved) or not measuring_time(search.target, 1.0):
-        return verdict
-    search.report("verify", {"method": branch_and_bound.METHOD})
-    until = max(deadline, time.monotonic() + 1.0)
-    found = branch_and_bound.coverage(entry.program, search.target, until, seed=search.seed)
-    if found is None:
-        return verdict
-    return branch_and_bound.with_coverage(verdict, found, search.target)
-
-
-def with_front_fractions(
-    search: Search, shown: tuple[Entry, ...], best: Entry, deadline: float
-) -> tuple[Entry, ...]:
-    """The front with proven fractions, each program in an equal share of the time; the last few
-    where there is little."""
-    if not measuring_time(search.target, 1.0):
-        return shown
-    others = [n for n, entry in enumerate(shown) if entry.program != best.program]
-    result = [best if entry.program == best.program else entry for entry in shown]
-    left = max(0.0, deadline - time.monotonic())
-    for place in reversed(others[-int(left) :] if left >= 1.0 else []):
-        now = time.monotonic()
-        if now > deadline - 0.5:
-            break
-        share = max(1.0, (deadline - now) / (1 + others.index(place)))
-        verdict = result[place].verdict or Unknown("not verified")
-        fractions = with_fractions(search, result[place], verdict, min(deadline, now + share))
-        result[place] = replace(result[place], verdict=fractions)
-    return tuple(result)
-
-
 def conclusion(search: Search, deadline: float = 0.0, *, unverified: str = "") -> Result:
     """The result of a search as it stands; verifies the best if nobody has, and measures how much
     of it is proven until the deadline, unless `unverified` says why there is no time for it."""
@@ -468,50 +318,10 @@ def conclusion(search: Search, deadline: float = 0.0, *, unverified: str = "") -
         best.verdict,
         time.monotonic() - search.started,
         search.tried,
-        _count(search),
+        search.count,
         search.complete,
         exceptions=exceptions,
     )
-
-
-def measured(search: Search, entry: Entry, deadline: float) -> Verdict:
-    """The verdict on a program that nobody verified: on what fraction of the inputs it differs,
-    and, for real values on boxes, within which distance of the network it is proven to be."""
-    target, program = search.target, entry.program
-    verdict: Verdict | None = _known_disagreement(search, entry) or sampling.verify(
-        program,
-        target,
-        deadline=time.monotonic() + 2,
-        seed=search.seed + 1,
-        evidence={},
-        samples=20_000,
-    )
-    verdict = verdict or Unknown("not verified")
-    if entry.deviation is None or not math.isfinite(entry.deviation):
-        return verdict
-    bound = rounded_up(1.1 * entry.deviation)
-    decode = replace(target.claim.decode, tolerance=bound)
-    target = replace(target, claim=replace(target.claim, decode=decode))
-    search.report("verify", {"method": branch_and_bound.METHOD, "within": bound})
-    until = time.monotonic() + 0.5 * max(0.0, deadline - time.monotonic())
-    table: dict[str, Any] = {"within": bound, "observed_deviation": entry.deviation}
-    by_cells = cells.verify(program, target, deadline=until, seed=search.seed, evidence={})
-    if isinstance(by_cells, Proved):
-        table |= {"within_proven": 1.0, "within_open": 0.0, "within_by": cells.METHOD}
-        return replace(verdict, evidence={**verdict.evidence, **table})
-    found = branch_and_bound.coverage(program, target, until, seed=search.seed)
-    if found is None:
-        return verdict
-    table |= {"within_proven": found.proven, "within_open": found.open}
-    return replace(verdict, evidence={**verdict.evidence, **table})
-
-
-def rounded_up(value: float) -> float:
-    """The least number of two digits that is at least `value`."""
-    if value <= 0:
-        return 1e-300
-    step = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return float(f"{math.ceil(value / step) * step:.1e}")
 
 
 def _except(search: Search) -> None:
@@ -537,85 +347,3 @@ def _except(search: Search) -> None:
             search.entries.append(entry)
             search.exceptions = replace(joined, program=program)
             search.report("exceptions", {"law": law, "count": len(joined.table)})
-
-
-def _known_disagreement(search: Search, entry: Entry) -> Refuted | None:
-    """The first observed input on which a program is wrong, replayed; None where there is none."""
-    wrong = 0
-    first: Counterexample | None = None
-    for o in search.observations:
-        same = agreeing(entry.program, o.inputs, o.values, search.target.claim.decode)
-        wrong += int((~same).sum())
-        if first is None and not same.all():
-            row = int(np.flatnonzero(~same)[0])
-            first = counterexample(entry.program, search.target, o.inputs, row)
-    if first is None:
-        return None
-    share = wrong / _count(search)
-    return Refuted("observation", first, wrong, share, {"inputs": _count(search)})
-
-
-_RANK = {Proved: 0, Tested: 1, Unknown: 2, Refuted: 3}
-
-
-def best_entry(entries: list[Entry]) -> Entry:
-    """The smallest proved program; else the smallest of those without known disagreement; else
-    the one of least code length."""
-
-    def key(entry: Entry) -> tuple[float, ...]:
-        rank = 3 if entry.verdict is None else _RANK[type(entry.verdict)]
-        return (rank, entry.bits, entry.size)
-
-    return min(entries, key=key)
-
-
-def front(entries: list[Entry]) -> tuple[Entry, ...]:
-    """The entries that no other beats in both size and disagreement (deviation, where values are
-    real), the smallest first."""
-    ordered = sorted(entries, key=lambda e: (e.size, e.disagreement, e.deviation or 0.0))
-    kept: list[Entry] = []
-    for entry in ordered:
-        refuted = isinstance(entry.verdict, Refuted)
-        wrong = max(entry.disagreement, 1e-12) if refuted else entry.disagreement
-        closer = (
-            entry.deviation is not None and kept and entry.deviation < (kept[-1].deviation or 0.0)
-        )
-        if not kept or wrong < kept[-1].disagreement or closer:
-            kept.append(replace(entry, disagreement=wrong))
-    return tuple(kept)
-
-
-def code_length(nodes: int, wrong: int, total: int, outcomes: int) -> float:
-    """Bits of the program, at six a node, and of its exceptions: which they are, and their
-    values (two-part code length, Rissanen 1978)."""
-    if wrong == 0:
-        return 6.0 * nodes
-    where = (
-        math.lgamma(total + 1) - math.lgamma(wrong + 1) - math.lgamma(total - wrong + 1)
-    ) / math.log(2)
-    return 6.0 * nodes + where + wrong * math.log2(max(outcomes, 2)) + math.log2(total + 1)
-
-
-def real_code_length(nodes: int, error: float, tolerance: float) -> float:
-    """Bits of the program and of what it leaves of some values, to within the tolerance."""
-    left = error / tolerance if tolerance > 0 else error * 1e6
-    return 6.0 * nodes + _VALUES * math.log2(max(left, 1.0))
-
-
-def _outcomes(search: Search) -> int:
-    """How many different values were observed, at most a thousand.  All shapes count: of the
-    shortest inputs there may be one."""
-    seen: set[Any] = set()
-    for o in search.observations:
-        values = o.values[:2000]
-        if values.ndim == 1 and values.dtype != object:
-            seen |= set(np.unique(values).tolist())
-        else:
-            seen |= {repr(value) for value in values.tolist()}
-        if len(seen) >= 1000:
-            break
-    return min(len(seen), 1000)
-
-
-def _count(search: Search) -> int:
-    return sum(len(observations) for observations in search.observations)

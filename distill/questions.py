@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from distill.pipeline import Entry, Result
+from distill.entries import Entry
+from distill.pipeline import Result
 from dsl.agreement import agreeing
 from dsl.claim import Target
 from dsl.program import Program

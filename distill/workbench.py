@@ -12,6 +12,7 @@ from distill import api, pipeline
 from distill.certificate import plain
 from distill.difference import Difference, Side, difference
 from distill.durations import seconds_of
+from distill.entries import Entry
 from distill.progress import opened
 from dsl.claim import Hypothesis, Proved, Refuted, Target, Tested
 from dsl.domain import Domain
@@ -44,7 +45,7 @@ def hypothesis_of(text: str, domain: Domain) -> Program:
     return parse(to_python(program), "hypothesis")
 
 
-def verdict_word(entry: pipeline.Entry) -> str:
+def verdict_word(entry: Entry) -> str:
     match entry.verdict:
         case Proved():
             return "PROVED"
@@ -57,13 +58,13 @@ def verdict_word(entry: pipeline.Entry) -> str:
     return "UNKNOWN"
 
 
-def ranked(entries: list[pipeline.Entry]) -> list[pipeline.Entry]:
+def ranked(entries: list[Entry]) -> list[Entry]:
     """Hypotheses by verdict, then by the bits of program and exceptions."""
     order = {"PROVED": 0, "TESTED": 1, "UNKNOWN": 2, "REFUTED": 3}
     return sorted(entries, key=lambda e: (order[verdict_word(e)], e.bits, e.size))
 
 
-def entry_lines(entries: list[pipeline.Entry]) -> list[str]:
+def entry_lines(entries: list[Entry]) -> list[str]:
     """The table of a workbench: the best hypotheses, and all that the user gave."""
     lines = [f" {'':5} {'size':>5} {'bits':>8}  {'agrees':>9}  {'verdict':<8} program"]
     for i, entry in enumerate(entries):
@@ -81,7 +82,7 @@ def entry_lines(entries: list[pipeline.Entry]) -> list[str]:
 
 def search(options: argparse.Namespace, given: Mapping[str, str]) -> int:
     """Checks the user's hypotheses, looks for others, and prints all of them in one ranking."""
-    entries: list[pipeline.Entry] = []
+    entries: list[Entry] = []
     seconds = seconds_of(options.time)
     with opened(quiet=options.quiet, json_events=options.json_events) as progress:
         progress("started", {"model": options.model, "budget": seconds})
@@ -116,7 +117,7 @@ def search(options: argparse.Namespace, given: Mapping[str, str]) -> int:
     return 0
 
 
-def _row(entry: pipeline.Entry) -> dict[str, Any]:
+def _row(entry: Entry) -> dict[str, Any]:
     return {
         "size": entry.size,
         "bits": entry.bits,

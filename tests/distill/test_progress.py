@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from distill import progress
-from distill.pipeline import Entry
+from distill.entries import Entry
 from dsl.claim import Hypothesis
 from dsl.parser import parse
 

@@ -1,0 +1,60 @@
+"""What is asked of the network before any search: all inputs where they are few, else a sample."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from dsl import types as t
+from dsl.claim import Target
+from dsl.reachable import sample, structured
+from synth.problem import DataSet, Observations, observe
+
+COMPLETE_ENTRIES = 3_000_000
+"""Domains whose inputs and outputs have at most this many entries are observed in full."""
+_SAMPLE = 20_000
+_ROWS = 2000
+
+
+def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observations, ...], bool]:
+    """Every input where they are few, else a sample; with the values of the original runtime."""
+    domain = target.domain
+    rng = np.random.default_rng([seed, 1])
+    longest: int = max(
+        (kind.high or 1 for kind in domain.types.values() if isinstance(kind, t.Seq)),
+        default=1,
+    )
+    small = domain.raw_size is not None and domain.raw_size * longest <= COMPLETE_ENTRIES
+    if small and not target.claim.closed_loop:
+        batches: list[Observations] = []
+        for batch in domain.batches():
+            batches += observe(target, [batch])
+            if time.monotonic() > deadline:
+                break
+        else:
+            return tuple(batches), True
+    per_row = max(longest, 1)
+    count = max(512, min(_SAMPLE, COMPLETE_ENTRIES // (4 * per_row)))
+    result: list[Observations] = []
+    costly = target.claim.closed_loop or target.claim.feedback is not None
+    for share in (64, 128, 320) if costly else (512, count - 512):
+        if share <= 0 or (result and time.monotonic() > deadline):
+            continue
+        drawn = sample(target, share, rng)
+        if not target.claim.closed_loop and target.claim.feedback is None:
+            drawn += structured(domain, share // 4, rng)
+        for batch in drawn:
+            result += observe(target, [batch])
+            # Walks are drawn at the cost of running them: all are kept, the longest come last.
+            if time.monotonic() > deadline and not target.claim.closed_loop:
+                break
+    return tuple(result), False
+
+
+def observed_data(target: Target, data: DataSet) -> tuple[Observations, ...]:
+    """The part of a data set on which claims are measured."""
+    (name,) = target.domain.names
+    rows = data.parts[data.observed]
+    batches = [{name: rows[i : i + _ROWS]} for i in range(0, len(rows), _ROWS)]
+    return observe(target, batches)
