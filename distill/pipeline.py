@@ -24,6 +24,7 @@ from dsl.claim import (
     Unknown,
     Verdict,
 )
+from dsl.decoding import has_long_answers
 from dsl.errors import DistillError
 from dsl.evaluate import run_defined
 from dsl.parser import equal_programs, parse
@@ -41,6 +42,8 @@ Report = Callable[[str, Mapping[str, Any]], None]
 COMPLETE_ENTRIES = 3_000_000
 """Domains whose inputs and outputs have at most this many entries are observed in full."""
 _SAMPLE = 20_000
+_MANY_ANSWERS = 2000
+"""More inputs than this with long greedy answers are not observed in full."""
 _SHORT = 15
 _AGREEMENT = 5.0
 _ROUNDS = 8
@@ -195,7 +198,8 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
         default=1,
     )
     small = domain.raw_size is not None and domain.raw_size * longest <= COMPLETE_ENTRIES
-    if small and not target.claim.closed_loop:
+    many = (domain.raw_size or 0) > _MANY_ANSWERS and has_long_answers(target)
+    if small and not target.claim.closed_loop and not many:
         batches: list[Observations] = []
         for batch in domain.batches():
             batches += observe(target, [batch])
