@@ -8,12 +8,15 @@ import numpy as np
 
 from dsl import types as t
 from dsl.claim import Target
+from dsl.decoding import has_long_answers
 from dsl.reachable import sample, structured
 from synth.problem import DataSet, Observations, observe
 
 COMPLETE_ENTRIES = 3_000_000
 """Domains whose inputs and outputs have at most this many entries are observed in full."""
 _SAMPLE = 20_000
+_MANY_ANSWERS = 2000
+"""More inputs than this with long greedy answers are not observed in full."""
 _ROWS = 2000
 
 
@@ -26,7 +29,8 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
         default=1,
     )
     small = domain.raw_size is not None and domain.raw_size * longest <= COMPLETE_ENTRIES
-    if small and not target.claim.closed_loop:
+    many = (domain.raw_size or 0) > _MANY_ANSWERS and has_long_answers(target)
+    if small and not target.claim.closed_loop and not many:
         batches: list[Observations] = []
         for batch in domain.batches():
             batches += observe(target, [batch])
@@ -38,7 +42,9 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
     count = max(512, min(_SAMPLE, COMPLETE_ENTRIES // (4 * per_row)))
     result: list[Observations] = []
     costly = target.claim.closed_loop or target.claim.feedback is not None
-    for share in (64, 128, 320) if costly else (512, count - 512):
+    shares = (64, 128, 320) if costly else (512, count - 512)
+    # A few long answers first: they may be all that there is time for.
+    for share in (16, *shares) if many else shares:
         if share <= 0 or (result and time.monotonic() > deadline):
             continue
         drawn = sample(target, share, rng)

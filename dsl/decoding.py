@@ -14,6 +14,7 @@ from dsl.primitives.base import Undefined
 from dsl.program import Expr, Program
 
 _FEW = 16
+_LONG = 32
 
 
 def packed(claim: Claim, batch: Batch) -> np.ndarray:
@@ -221,6 +222,15 @@ def _start(claim: Claim) -> Expr:
 def step_count(feedback: Feedback, batch: Batch) -> int:
     """The most tokens that may be generated for a batch."""
     return int(_evaluated(feedback.steps, batch, "steps").max(initial=0))
+
+
+def has_long_answers(target: Target) -> bool:
+    """May a greedy answer take dozens of passes?  Then thousands of inputs are out of reach."""
+    feedback = target.claim.feedback
+    if feedback is None:
+        return False
+    batches = target.domain.sample(_FEW, np.random.default_rng(0))
+    return max((step_count(feedback, batch) for batch in batches), default=0) > _LONG
 
 
 def generation_start(claim: Claim, batch: Batch) -> int:

@@ -30,6 +30,8 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
     inputs = np.concatenate(
         [np.stack([o.inputs[n].astype(np.int64) for n in names], 1) for o in problem.observations]
     )
+    if any(o.values.ndim != 1 or o.values.dtype == object for o in problem.observations):
+        return
     values = np.concatenate([o.values for o in problem.observations])
     if values.ndim != 1 or values.dtype.kind not in "iu" or len(values) < 8:
         return

@@ -18,6 +18,7 @@ import numpy as np
 
 from dsl.agreement import agreeing, counterexample
 from dsl.claim import Counterexample, Proved, Refuted, Target, Unknown, Verdict
+from dsl.decoding import has_long_answers
 from dsl.domain import BLOCK, Domain, Shape
 from dsl.program import Program
 from dsl.reachable import sample
@@ -190,6 +191,8 @@ def verify(
     domain = target.domain
     size = domain.raw_size
     if size is None or size > MOST or target.claim.closed_loop:
+        return None
+    if size > _ALONE and has_long_answers(target):
         return None
     noise = measured_noise(target, seed)
     ledger = Ledger()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from dsl.claim import Claim, Decode, Feedback, Proved, Refuted, Target
+from dsl.decoding import has_long_answers
 from dsl.domain import Domain
 from dsl.forcing import agrees_by_forcing, is_causal
 from dsl.parser import parse, parse_expression
@@ -172,3 +173,13 @@ def test_structured_inputs_are_members_that_chance_would_not_give():
     assert (rows[:, 0] < 20).all()
     assert (rows == rows[:, ::-1]).all(1).mean() > 0.1
     assert (np.diff(rows, axis=1) >= 0).all(1).mean() > 0.05
+
+
+def test_long_greedy_answers_are_told_from_short_ones():
+    target = pairs(6)
+    steps = parse_expression("len(s) + 40", "steps")
+    long = replace(target.claim, closed_loop=False, feedback=Feedback(steps))
+    short = replace(long, feedback=Feedback(parse_expression("len(s)", "steps")))
+    assert has_long_answers(replace(target, claim=long))
+    assert not has_long_answers(replace(target, claim=short))
+    assert not has_long_answers(target)
