@@ -15,6 +15,7 @@ PAGES = {
     "D013": "The network does not take inputs of that shape; the message says which it takes.",
     "D021": "The module or function cannot be traced; the message says where it stops.",
     "D020": "The network uses operations that cannot be translated; all are listed.",
+    "D022": "The network keeps state or draws random numbers, so that outputs may vary.",
     "D101": "The text is not a program of the language; docs/reference/language.md lists what is.",
     "D102": "A program's types do not fit together.",
     "D110": "The domain has infinitely many inputs where a finite one is needed.",

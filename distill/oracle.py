@@ -132,6 +132,7 @@ def from_onnx(path: Path) -> Runtime:
         )
 
     model = onnx_package.read(path)
+    _refuse_what_varies(model, path)
     try:
         fixed = session(model.SerializeToString())
     except onnx_package.broken() as error:
@@ -163,6 +164,41 @@ def from_onnx(path: Path) -> Runtime:
         return freed(name, batch) if tested[0] else one_by_one(batch)
 
     return chunked(run)
+
+
+_RANDOM = frozenset(
+    {
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "Multinomial",
+        "Bernoulli",
+    }
+)
+
+
+def _refuse_what_varies(model: Any, path: Path) -> None:
+    """Raises D022 for a model that draws random numbers."""
+    found = {node.op_type for node in _all_nodes(model.graph)} & _RANDOM
+    if found:
+        raise DistillError(
+            "D022",
+            f"{path.name} does not always give the same output for the same input",
+            place=str(path),
+            notes=tuple(f"{name} draws random numbers" for name in sorted(found)),
+            remedy="export the model for inference",
+            exit_code=4,
+        )
+
+
+def _all_nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of a graph and of those inside its If, Loop and Scan nodes."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from _all_nodes(inner)
 
 
 def _output(session: Any, name: str, batch: np.ndarray) -> np.ndarray:

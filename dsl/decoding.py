@@ -15,12 +15,27 @@ from dsl.program import Expr, Program
 
 _FEW = 16
 _LONG = 32
+_EXACT = 2.0**53
+"""Integers below this are held by float64, in which all but argmax and argmin is decided."""
 
 
 def packed(claim: Claim, batch: Batch) -> np.ndarray:
     """The network's input for a batch, (B, ...), in the claim's dtype and shape."""
-    array = _evaluated(claim.pack, batch, "pack").astype(claim.dtype)
+    exact = _evaluated(claim.pack, batch, "pack")
+    array = exact.astype(claim.dtype)
+    if array.dtype.kind in "iu" and exact.dtype.kind in "iu" and not _same_numbers(exact, array):
+        raise DistillError(
+            "D113",
+            f"`pack` gives numbers that {claim.dtype} cannot hold",
+            remedy="give the dtype that the network takes, or a domain that fits it",
+        )
     return array if claim.shape is None else array.reshape(len(array), *claim.shape)
+
+
+def _same_numbers(exact: np.ndarray, array: np.ndarray) -> bool:
+    if np.can_cast(exact.dtype, array.dtype, "safe"):
+        return True
+    return bool((exact == array).all())
 
 
 def _evaluated(expr: Expr, batch: Batch, what: str) -> np.ndarray:
@@ -59,12 +74,21 @@ def evaluated(target: Target, batch: Batch) -> Evaluation:
     """Decoded values of the original runtime on a batch, with margins."""
     if target.claim.feedback is not None:
         return _generated(target, target.claim.feedback, batch)
-    return decoded(target.claim.decode, target.raw(batch))
+    raw = np.asarray(target.raw(batch))
+    rows = len(next(iter(batch.values())))
+    if raw.ndim == 0 or len(raw) != rows:
+        raise DistillError(
+            "D113",
+            f"the network gives outputs of shape {raw.shape} for {rows} inputs",
+            remedy="the first axis of its output must be that of the batch",
+        )
+    return decoded(target.claim.decode, raw)
 
 
 def decoded(decode: Decode, raw: np.ndarray) -> Evaluation:
     """Values and margins of raw outputs; a margin is NaN where an output is not a number."""
     raw = np.asarray(raw)
+    exact = raw.dtype.kind not in "iu" or bool((np.abs(raw.astype(np.float64)) < _EXACT).all())
     match decode.rule:
         case "argmax" | "argmin":
             values, margins = _extreme(decode, raw)
@@ -79,6 +103,8 @@ def decoded(decode: Decode, raw: np.ndarray) -> Evaluation:
             margins = np.where(np.isfinite(values), np.inf, np.nan)
             if values.ndim > 1 and values.shape[-1] == 1:
                 values = values[..., 0]
+    if not exact and decode.rule in ("threshold", "round", "value"):
+        margins = np.where(np.abs(raw.astype(np.float64)) < _EXACT, margins, np.nan)
     return Evaluation(values, _least(margins))
 
 

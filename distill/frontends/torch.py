@@ -43,7 +43,7 @@ def exported(path: Path) -> Any:
         logger.setLevel(logging.CRITICAL)  # it prints tracebacks of its own
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.load(_for_cpu(path))
+            loaded = torch.export.load(_for_cpu(path))
     except (*BROKEN, AssertionError, pickle.UnpicklingError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DistillError(
@@ -56,6 +56,79 @@ def exported(path: Path) -> Any:
         ) from None
     finally:
         logger.setLevel(level)
+    _refuse_what_varies(loaded, path)
+    return loaded
+
+
+_RANDOM = frozenset(
+    {
+        "bernoulli",
+        "multinomial",
+        "normal",
+        "poisson",
+        "rand",
+        "rand_like",
+        "randint",
+        "randint_like",
+        "randn",
+        "randn_like",
+        "randperm",
+        "uniform",
+    }
+)
+_VIEWS = frozenset(
+    {
+        "alias",
+        "detach",
+        "expand",
+        "permute",
+        "select",
+        "slice",
+        "squeeze",
+        "t",
+        "transpose",
+        "unsqueeze",
+        "view",
+    }
+)
+_DROPOUT = frozenset({"dropout", "native_dropout", "alpha_dropout", "feature_dropout"})
+
+
+def _refuse_what_varies(loaded: Any, path: Path) -> None:
+    """Raises D022 for a network whose outputs are no function of its input."""
+    signature = loaded.graph_signature
+    kept = {**signature.inputs_to_buffers, **signature.inputs_to_parameters}
+    reasons = [f"it changes {name}" for name in signature.buffers_to_mutate.values()]
+    for node in loaded.graph.nodes:
+        if node.op != "call_function":
+            continue
+        name = _operation(node)
+        if name.endswith("_") and (changed := kept.get(_viewed(node.args[0]).name)):
+            reasons.append(f"it changes {changed}")
+        name = name.removesuffix("_")
+        if name in _RANDOM or (name in _DROPOUT and True in node.args[1:]):
+            reasons.append(f"{node.target} draws random numbers")
+    if reasons:
+        raise DistillError(
+            "D022",
+            f"{path.name} does not always give the same output for the same input",
+            place=str(path),
+            notes=tuple(dict.fromkeys(reasons))[:8],
+            remedy="export the module in evaluation mode, without state of its own",
+            exit_code=4,
+        )
+
+
+def _operation(node: Any) -> str:
+    """An operation's name without namespace and overload."""
+    return str(node.target).removeprefix("aten.").partition(".")[0]
+
+
+def _viewed(node: Any) -> Any:
+    """The value of which a node is a view."""
+    while node.op == "call_function" and _operation(node) in _VIEWS:
+        node = node.args[0]
+    return node
 
 
 def _for_cpu(path: Path) -> Any:

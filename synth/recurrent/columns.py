@@ -34,13 +34,13 @@ def lags(teacher: Teacher, traces: Traces) -> Iterator[Column]:
     for j, back in itertools.product(range(k), range(1, 6)):
         channel = teacher.channels[j]
         values = np.zeros((count, length + 1), np.int64)
-        values[:, back:] = traces.words[:, : length + 1 - back, j]
+        values[:, back:] = traces.words[:, : max(0, length + 1 - back), j]
         hint = "previous" if back == 1 else f"previous_{back}"
         yield Column(values, hint if k == 1 else f"{channel.name}_{hint}", 0.5 + 0.3 * back)
     if teacher.every_step:
         for back in (1, 2):
             values = np.zeros((count, length + 1), np.int64)
-            values[:, back:] = traces.after()[:, : length + 1 - back]
+            values[:, back:] = traces.after()[:, : max(0, length + 1 - back)]
             yield Column(values, "answer" if back == 1 else "earlier_answer", 0.6 + 0.4 * back)
 
 
