@@ -27,7 +27,7 @@ ZERO = f"def program({', '.join(f'x{i}' for i in range(6))}):\n    return 0\n"
 
 
 def dense(path: Path, hidden: int, lead: float) -> Path:
-    """Six inputs, two hidden layers, and two outputs, the first of which always leads."""
+    """Six inputs, two hidden layers, and two outputs, the first of which is ahead."""
     rng = np.random.default_rng(1)
     sizes = (6, hidden, hidden, 2)
     nodes, tensors, last = [], [], "inputs"
@@ -66,12 +66,17 @@ def interrupted(command: list[str], *, until: str, wait: float) -> tuple[int, fl
         next(line for line in run.stderr if until in line)
     begun = spent(run.pid)
     while spent(run.pid) < begun + wait:
+        assert not ended(run.pid), "the command was over before it could be interrupted"
         time.sleep(0.05)
     begun = spent(run.pid)
     run.send_signal(signal.SIGINT)
     run.stderr.read()
     _, status, usage = os.wait4(run.pid, 0)
     return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime - begun
+
+
+def ended(process: int) -> bool:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def spent(process: int) -> float:
@@ -94,7 +99,7 @@ def test_an_interrupt_ends_a_compilation_within_two_seconds(tmp_path: Path, phas
         case "smt":
             model = dense(tmp_path / "model.onnx", 12, 120.0)
         case "branch_and_bound":
-            model = dense(tmp_path / "model.onnx", 40, 900.0)
+            model = dense(tmp_path / "model.onnx", 40, -14.0)
         case _:
             model, until, wait = dense(tmp_path / "model.onnx", 12, 0.0), '"proposer"', 1.0
     (tmp_path / "start.py").write_text(start)
