@@ -166,7 +166,9 @@ def _explored(
         )
         outcome = Outcome(exploration, attempt)
         if exploration.proven == steps:
-            outcome.checked, outcome.wrong = _asked_of_runtime(program, target, found, exploration)
+            outcome.checked, outcome.wrong = _asked_of_runtime(
+                program, target, found, exploration, deadline
+            )
             return outcome
         if best is None or exploration.proven > best.exploration.proven:
             best = outcome
@@ -184,7 +186,7 @@ def furthest(
     outcome = _explored(program, target, found, seed, deadline, steps, {})
     if outcome.wrong is None:
         outcome.checked, outcome.wrong = _asked_of_runtime(
-            program, target, found, outcome.exploration
+            program, target, found, outcome.exploration, deadline
         )
     return outcome
 
@@ -244,7 +246,11 @@ def observed_states(
 
 
 def _asked_of_runtime(
-    program: Program, target: Target, found: Comparison, exploration: Exploration
+    program: Program,
+    target: Target,
+    found: Comparison,
+    exploration: Exploration,
+    deadline: float,
 ) -> tuple[int, list[dict[str, np.ndarray]]]:
     """How many doubtful words were run, and the words of the domain on which program and network
     differ there, one for each doubtful beginning."""
@@ -268,7 +274,7 @@ def _asked_of_runtime(
                 theirs, ours = theirs[:, length - 1], ours[:, length - 1]
             alike = equal_rows(ours, theirs, target.claim.decode.tolerance)
             differ = ~alike | ~defined | np.isnan(evaluation.margins)
-            differ |= _settled_otherwise(target, batch, evaluation, noise)
+            differ |= _settled_otherwise(target, batch, evaluation, noise, deadline)
             wrong += [
                 {name: column[row, :length] for name, column in batch.items()}
                 for row in np.flatnonzero(differ)
@@ -277,14 +283,20 @@ def _asked_of_runtime(
 
 
 def _settled_otherwise(
-    target: Target, batch: dict[str, np.ndarray], evaluation: Evaluation, noise: float
+    target: Target,
+    batch: dict[str, np.ndarray],
+    evaluation: Evaluation,
+    noise: float,
+    deadline: float,
 ) -> np.ndarray:
     """The rows decided within the runtime's noise that get another value when they are run alone;
-    so do all that are too many to be asked."""
+    so do all that are too many to be asked, or for which there is no time."""
     result = np.zeros(len(evaluation.margins), bool)
     close = np.flatnonzero(evaluation.margins <= noise)
-    result[close[_ALONE:]] = True
+    result[close] = True
     for row in close[:_ALONE].tolist():
+        if time.monotonic() > deadline:
+            break
         single = {name: column[row : row + 1] for name, column in batch.items()}
         again = target.evaluate(single)
         same = equal_rows(again.values, evaluation.values[row : row + 1])[0]
