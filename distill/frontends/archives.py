@@ -15,7 +15,7 @@ from dsl.errors import DistillError
 _LARGEST = 1 << 31
 BROKEN = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, TypeError),
-    *(NotImplementedError, RuntimeError, SyntaxError, tokenize.TokenError, MemoryError),
+    *(RuntimeError, SyntaxError, tokenize.TokenError, MemoryError),
     *(OverflowError, RecursionError, AttributeError, IndexError, struct.error),
 )
 """What reading a damaged archive raises, somewhere below."""

@@ -74,7 +74,7 @@ def read(path: Path) -> Graph:
         ) from None
     except (
         *(zipfile.BadZipFile, ValueError, KeyError, TypeError, IndexError, AttributeError),
-        *(OSError, EOFError, NotImplementedError, RuntimeError, RecursionError, OverflowError),
+        *(OSError, EOFError, RuntimeError, RecursionError, OverflowError),
     ) as error:
         raise DistillError(
             "D010",

@@ -33,7 +33,7 @@ def _broken() -> tuple[type[Exception], ...]:
     return (
         *(ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError),
         *(struct.error, UnicodeDecodeError, OverflowError, RuntimeError, MemoryError),
-        *(NotImplementedError, StopIteration, ir.MLIRError),
+        *(StopIteration, ir.MLIRError),
     )
 
 
