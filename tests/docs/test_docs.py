@@ -16,7 +16,7 @@ from tests.docs.blocks import ROOT, blocks, run_page
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md"])
 SLOW = {"tutorial.md", "load.md", "scale.md", "reports.md", "hypotheses.md"}
-"""Pages with networks that are trained or compiled, which takes minutes: `make docs-test` runs them."""
+"""Pages that train or compile networks, which takes minutes: `make docs-test` runs them."""
 
 
 def name_of(page: Path) -> str:
