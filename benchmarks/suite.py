@@ -183,7 +183,7 @@ def agreement_of(program: Any, target: Any) -> tuple[float, int]:
     import numpy as np
 
     from dsl.forcing import is_causal
-    from dsl.generation import has_long_answers
+    from dsl.generation import within_reach
     from dsl.reachable import sample
     from verify.sampling import matching
 
@@ -191,7 +191,7 @@ def agreement_of(program: Any, target: Any) -> tuple[float, int]:
     small = domain.raw_size is not None and domain.raw_size <= _EXHAUSTIVE
     right = total = 0
     deadline = time.monotonic() + 100
-    small = small and not target.claim.closed_loop and not has_long_answers(target)
+    small = small and not target.claim.closed_loop and within_reach(target, domain.raw_size or 0)
     if small:
         batches, forcing = domain.batches(), False
     else:

@@ -52,7 +52,7 @@ def with_exceptions(
     """The law with its exceptions on all inputs, which are given; None where inputs cannot be
     written as keys, or the law fails on thousands of them."""
     names = target.domain.names
-    if any(o.values.ndim != 1 or any(o.inputs[n].ndim != 1 for n in names) for o in observations):
+    if any(o.values.ndim > 2 or any(o.inputs[n].ndim != 1 for n in names) for o in observations):
         return None
     entries: list[tuple[tuple[Any, ...], Any]] = []
     for o in observations:
@@ -61,35 +61,33 @@ def with_exceptions(
         if len(entries) + len(rows) > _MOST:
             return None
         for row in rows:
-            value = o.values[row : row + 1].tolist()[0]
-            if isinstance(value, (list, float)):
+            value = _values(o.values[row : row + 1])[0]
+            if isinstance(value, float) or o.values.dtype.kind == "f":
                 return None
             entries.append((tuple(o.inputs[name][row].item() for name in names), value))
-    program = _joined(law, names, tuple(entries), _kinds(observations))
+    values = [value for o in observations for value in _values(o.values)]
+    kinds = dict.fromkeys(values)
+    program = _joined(law, names, tuple(entries), sorted(kinds, key=repr))
     if program is None:
         return None
-    values = np.concatenate([o.values for o in observations])
     wrong = _wrong(target, observations, law)
-    outcomes = len(np.unique(values))
-    bits = 6.0 * size(law) + _exception_bits(observations, names, law, wrong, outcomes)
-    common = values == _commonest(values)
-    plain = exception_bits(np.zeros(len(values), np.int64), ~common, outcomes)
+    bits = 6.0 * size(law) + _exception_bits(observations, names, law, wrong, len(kinds))
+    numbers = {kind: k for k, kind in enumerate(kinds)}
+    counts = np.bincount([numbers[value] for value in values])
+    common = np.array([numbers[value] for value in values]) == counts.argmax()
+    plain = exception_bits(np.zeros(len(values), np.int64), ~common, len(kinds))
     return Exceptions(law, tuple(entries), program, bits, plain, len(values))
+
+
+def _values(values: np.ndarray) -> list[Any]:
+    """The value of each row; a list of them as a tuple."""
+    return [tuple(x) if isinstance(x, list) else x for x in values.tolist()]
 
 
 def _wrong(target: Target, observations: Sequence[Observations], law: Program) -> np.ndarray:
     return np.concatenate(
         [~agreeing(law, o.inputs, o.values, target.claim.decode) for o in observations]
     )
-
-
-def _kinds(observations: Sequence[Observations]) -> list[Any]:
-    return list(np.unique(np.concatenate([o.values for o in observations])).tolist())
-
-
-def _commonest(values: np.ndarray) -> Any:
-    kinds, counts = np.unique(values, return_counts=True)
-    return kinds[counts.argmax()]
 
 
 def _exception_bits(

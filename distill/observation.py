@@ -8,15 +8,13 @@ import numpy as np
 
 from dsl import types as t
 from dsl.claim import Target
-from dsl.generation import has_long_answers
+from dsl.generation import within_reach
 from dsl.reachable import sample, structured
 from synth.problem import DataSet, Observations, observe
 
 COMPLETE_ENTRIES = 3_000_000
 """Domains whose inputs and outputs have at most this many entries are observed in full."""
 _SAMPLE = 20_000
-_MANY_ANSWERS = 2000
-"""More inputs than this with long greedy answers are not observed in full."""
 _ROWS = 2000
 
 
@@ -29,7 +27,7 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
         default=1,
     )
     small = domain.raw_size is not None and domain.raw_size * longest <= COMPLETE_ENTRIES
-    many = (domain.raw_size or 0) > _MANY_ANSWERS and has_long_answers(target)
+    many = not within_reach(target, domain.raw_size or 0)
     if small and not target.claim.closed_loop and not many:
         batches: list[Observations] = []
         for batch in domain.batches():
