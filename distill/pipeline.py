@@ -48,6 +48,7 @@ _EXCEPTIONS = 40
 _RESERVED = 0.3
 _LAWS = 4
 _WORTH = 0.9
+_LONGER = 0.1
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def finished(search: Search) -> bool:
     spent = search.proved_at - search.started
     if search.proved.size <= _SHORT:
         return True
-    return now - search.proved_at > max(5.0, spent)
+    return now - search.proved_at > max(5.0, spent, _LONGER * (search.until - search.started))
 
 
 def _run(search: Search, propose: Any, data: DataSet | None) -> None:
