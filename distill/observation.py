@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from dsl import types as t
 from dsl.claim import Target
 from dsl.decoding import has_long_answers
+from dsl.limits import Limit
 from dsl.reachable import sample, structured
 from synth.problem import DataSet, Observations, observe
 
@@ -32,11 +34,10 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
     many = (domain.raw_size or 0) > _MANY_ANSWERS and has_long_answers(target)
     if small and not target.claim.closed_loop and not many:
         batches: list[Observations] = []
-        for batch in domain.batches():
-            batches += observe(target, [batch])
-            if time.monotonic() > deadline:
-                break
-        else:
+        with Limit(deadline) as limit:
+            for batch in domain.batches():
+                batches += observe(target, [batch])
+        if not limit.passed:
             return tuple(batches), True
     per_row = max(longest, 1)
     count = max(512, min(_SAMPLE, COMPLETE_ENTRIES // (4 * per_row)))
@@ -50,11 +51,13 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
         drawn = sample(target, share, rng)
         if not target.claim.closed_loop and target.claim.feedback is None:
             drawn += structured(domain, share // 4, rng)
-        for batch in drawn:
-            result += observe(target, [batch])
-            # Walks are drawn at the cost of running them: all are kept, the longest come last.
-            if time.monotonic() > deadline and not target.claim.closed_loop:
-                break
+        # Walks are drawn at the cost of running them: all are kept, the longest come last.
+        kept = not result or target.claim.closed_loop
+        with Limit(math.inf if kept else deadline):
+            for batch in drawn:
+                result += observe(target, [batch])
+                if time.monotonic() > deadline and not target.claim.closed_loop:
+                    break
     return tuple(result), False
 
 
