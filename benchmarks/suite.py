@@ -182,8 +182,8 @@ def agreement_of(program: Any, target: Any) -> tuple[float, int]:
     the whole domain if it is small, else random inputs of this runner's own seed."""
     import numpy as np
 
-    from dsl.decoding import has_long_answers
     from dsl.forcing import is_causal
+    from dsl.generation import has_long_answers
     from dsl.reachable import sample
     from verify.sampling import matching
 

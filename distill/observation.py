@@ -9,7 +9,7 @@ import numpy as np
 
 from dsl import types as t
 from dsl.claim import Target
-from dsl.decoding import has_long_answers
+from dsl.generation import has_long_answers
 from dsl.limits import Limit
 from dsl.reachable import sample, structured
 from synth.problem import DataSet, Observations, observe

@@ -274,7 +274,6 @@ def from_gpt2(folder: Path) -> Runtime:
             remedy="pip install 'distillc[huggingface]'",
             exit_code=4,
         ) from None
-    import torch
     from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
     from safetensors import SafetensorError
 
@@ -294,10 +293,4 @@ def from_gpt2(folder: Path) -> Runtime:
     if missing:
         # transformers would make them up.
         raise gpt2.unreadable(folder, f"weights that are missing or do not fit: {missing[:6]}")
-    model = model.eval()
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return np.asarray(model(torch.from_numpy(np.ascontiguousarray(batch))).logits.numpy())
-
-    return chunked(run, 1024)
+    return gpt2.Resumed(model.eval())

@@ -163,7 +163,7 @@ class Target:
 
     def evaluate(self, batch: Batch) -> Evaluation:
         """The decoded values of the original runtime, with margins."""
-        from dsl.decoding import evaluated
+        from dsl.generation import evaluated
 
         return evaluated(self, batch)
 

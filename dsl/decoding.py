@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 
-from dsl.claim import Batch, Claim, Decode, Evaluation, Feedback, Target
+from dsl.claim import Batch, Claim, Decode, Evaluation
 from dsl.errors import DistillError
 from dsl.evaluate import run
 from dsl.primitives.base import Undefined
 from dsl.program import Expr, Program
 
 _FEW = 16
-_LONG = 32
 _EXACT = 2.0**53
 """Integers below this are held by float64, in which all but argmax and argmin is decided."""
 
 
 def packed(claim: Claim, batch: Batch) -> np.ndarray:
     """The network's input for a batch, (B, ...), in the claim's dtype and shape."""
-    exact = _evaluated(claim.pack, batch, "pack")
+    exact = values_of(claim.pack, batch, "pack")
     array = exact.astype(claim.dtype)
     if array.dtype.kind in "iu" and exact.dtype.kind in "iu" and not _same_numbers(exact, array):
         raise DistillError(
@@ -38,7 +36,8 @@ def _same_numbers(exact: np.ndarray, array: np.ndarray) -> bool:
     return bool((exact == array).all())
 
 
-def _evaluated(expr: Expr, batch: Batch, what: str) -> np.ndarray:
+def values_of(expr: Expr, batch: Batch, what: str) -> np.ndarray:
+    """An expression of a claim on every row; `what` names it in errors."""
     inputs = tuple((name, None) for name in batch)
     try:
         return run(Program(what, inputs, (), expr), batch)
@@ -61,28 +60,13 @@ def selected(claim: Claim, raw: np.ndarray, batch: Batch) -> np.ndarray:
 
 
 def _place(expr: Expr, batch: Batch, raw: np.ndarray) -> int:
-    places = np.unique(_evaluated(expr, batch, "positions"))
+    places = np.unique(values_of(expr, batch, "positions"))
     if len(places) != 1:
         raise DistillError("D113", "`positions` differs between inputs of one length")
     place = int(places[0])
     if not -raw.shape[1] <= place <= raw.shape[1]:
         raise DistillError("D113", f"position {place} is outside the {raw.shape[1]} outputs")
     return place
-
-
-def evaluated(target: Target, batch: Batch) -> Evaluation:
-    """Decoded values of the original runtime on a batch, with margins."""
-    if target.claim.feedback is not None:
-        return _generated(target, target.claim.feedback, batch)
-    raw = np.asarray(target.raw(batch))
-    rows = len(next(iter(batch.values())))
-    if raw.ndim == 0 or len(raw) != rows:
-        raise DistillError(
-            "D113",
-            f"the network gives outputs of shape {raw.shape} for {rows} inputs",
-            remedy="the first axis of its output must be that of the batch",
-        )
-    return decoded(target.claim.decode, raw)
 
 
 def decoded(decode: Decode, raw: np.ndarray) -> Evaluation:
@@ -203,87 +187,3 @@ def _sides(decode: Decode, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     flat = above.reshape(-1, above.shape[-1])
     texts = np.array([" ".join(itertools.compress(names, row)) for row in flat.tolist()])
     return texts.reshape(above.shape[:-1]), margins
-
-
-def _generated(target: Target, feedback: Feedback, batch: Batch) -> Evaluation:
-    """Greedy generation: each decoded entry is the next token of the input."""
-    claim = target.claim
-    sequence = packed(claim, batch)
-    rows = len(sequence)
-    steps = step_count(feedback, batch)
-    width = sequence.shape[1]
-    fixed = claim.shape is not None and claim.shape[0] > 0
-    tokens = dict(feedback.tokens)
-    start = width if not fixed else generation_start(claim, batch)
-    answers: list[np.ndarray] = []
-    margins = np.full(rows, np.inf)
-    alive = np.ones(rows, bool)
-    for step in range(steps):
-        raw = target.runtime(sequence)
-        place = (start - 1 if not fixed else start) + step
-        one = decoded(claim.decode, raw[:, place if fixed else -1])
-        margins = np.where(alive, np.minimum(margins, one.margins), margins)
-        answers.append(one.values)
-        if feedback.until is not None:
-            alive = alive & np.asarray(one.values != feedback.until)
-            if not alive.any():
-                break
-        following = token_ids(one.values, tokens).astype(sequence.dtype)
-        if fixed:
-            if place + 1 < width:
-                sequence = sequence.copy()
-                sequence[:, place + 1] = following
-        else:
-            sequence = np.concatenate([sequence, following[:, None]], 1)
-    return Evaluation(_until(answers, feedback.until, rows), margins)
-
-
-def _start(claim: Claim) -> Expr:
-    positions = claim.positions
-    if positions is None:
-        raise DistillError("D113", "greedy answers into a fixed width need `positions`")
-    return positions[0] if isinstance(positions, tuple) else positions
-
-
-def step_count(feedback: Feedback, batch: Batch) -> int:
-    """The most tokens that may be generated for a batch."""
-    return int(_evaluated(feedback.steps, batch, "steps").max(initial=0))
-
-
-def has_long_answers(target: Target) -> bool:
-    """May a greedy answer take dozens of passes?  Then thousands of inputs are out of reach."""
-    feedback = target.claim.feedback
-    if feedback is None:
-        return False
-    batches = target.domain.sample(_FEW, np.random.default_rng(0))
-    return max((step_count(feedback, batch) for batch in batches), default=0) > _LONG
-
-
-def generation_start(claim: Claim, batch: Batch) -> int:
-    """The position whose output is the first answer, in inputs of a fixed width."""
-    return int(_evaluated(_start(claim), batch, "positions").max())
-
-
-def token_ids(values: np.ndarray, tokens: dict[Any, int]) -> np.ndarray:
-    """The token ids of decoded values, in the shape of the values."""
-    if not tokens:
-        return values.astype(np.int64)
-    flat = [tokens[value] for value in values.ravel().tolist()]
-    return np.array(flat, np.int64).reshape(values.shape)
-
-
-def _until(answers: list[np.ndarray], until: Any, rows: int) -> np.ndarray:
-    """Answers up to the end mark: a matrix where all are of one length, else tuples."""
-    if not answers:
-        return np.zeros((rows, 0), np.int64)
-    table = np.stack(answers, 1)
-    if until is None:
-        return table
-    ended = np.asarray(table == until)
-    lengths = np.where(ended.any(1), ended.argmax(1), table.shape[1])
-    if len(np.unique(lengths)) == 1:
-        return np.asarray(table[:, : int(lengths[0])])
-    result = np.empty(rows, object)
-    for row in range(rows):
-        result[row] = tuple(table[row, : lengths[row]].tolist())
-    return result

@@ -11,7 +11,8 @@ import numpy as np
 
 from dsl.agreement import equal_rows
 from dsl.claim import Batch, Target
-from dsl.decoding import decoded, generation_start, step_count, token_ids
+from dsl.decoding import decoded
+from dsl.generation import generation_start, step_count, token_ids
 
 _CLOSE = 1e-4
 

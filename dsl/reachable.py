@@ -8,18 +8,21 @@ steps are costly, so most samples of them are short.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from dsl import types as t
-from dsl.claim import Batch, Target
+from dsl.claim import Batch, Evaluation, Target
 from dsl.domain import Domain, Shape
 from dsl.errors import DistillError
+from dsl.prefixes import KEPT, Prefixes, Resumable, begun, continued, is_resumable
 
 _SPAN = 24
 _WALKS = 192
 _FIRST, _LENGTHS, _SHORT = 64, 6, 10
 _LONG_ANSWER = 16
+_WORDS = 8192
 
 
 def sample(target: Target, count: int, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
@@ -39,16 +42,6 @@ def loop_sequence(domain: Domain) -> tuple[str, t.Seq]:
     return found[0]
 
 
-def allowed(target: Target, values: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Which items (columns) may follow: those among the last set of each row of decoded values."""
-    last = values[:, -1] if values.ndim > 1 else values
-    sets, codes = np.unique(last.astype(str), return_inverse=True)
-    table = np.array(
-        [[str(x) in text.split(" ") for x in items.tolist()] for text in sets.tolist()]
-    )
-    return np.asarray(table[codes.reshape(-1)], bool).reshape(len(last), len(items))
-
-
 def alphabet(kind: t.Seq) -> np.ndarray:
     """The items of a sequence of tokens or bounded integers."""
     match kind.item:
@@ -59,24 +52,143 @@ def alphabet(kind: t.Seq) -> np.ndarray:
     raise DistillError("D113", "a closed loop needs a finite alphabet")
 
 
-def levels(target: Target, most: int) -> Iterator[tuple[int, list[dict[str, np.ndarray]]]]:
-    """All inputs of a closed loop by length, the shortest first, until a level has more than
-    `most`: lengths with batches.  The next level needs the network's answers on this one."""
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Inputs of a closed loop, of one length: items (B, L), the network's values after every prefix
+    as numbers (B, L + 1) of `kinds`, the least margins of these, and what goes on from there."""
+
+    items: np.ndarray
+    codes: np.ndarray
+    kinds: np.ndarray
+    margins: np.ndarray
+    prefixes: Prefixes | None = None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """What `Target.evaluate` gives for these words, up to the rounding of sums."""
+        return Evaluation(self.kinds[self.codes], self.margins)
+
+
+@dataclass
+class Walk:
+    """A closed loop, walked item by item.  `ids` are the items as they are packed, where packing
+    appends them to what it makes of the empty sequence and the network can be continued; else
+    every word is read from its start."""
+
+    target: Target
+    name: str
+    alphabet: np.ndarray
+    ids: np.ndarray | None
+    kinds: list[str] = field(default_factory=list)
+
+    def start(self, count: int = 1) -> Words:
+        """The empty word, so many times."""
+        items = np.zeros((count, 0), self.alphabet.dtype)
+        if self.ids is None:
+            return self._read(items)
+        prefixes = begun(self.target, self.target.pack({self.name: items}))
+        return self._words(items, prefixes.last.values[:, None], prefixes.last.margins, prefixes)
+
+    def longer(self, words: Words, rows: np.ndarray, choice: np.ndarray) -> Words:
+        """Some words, each with one item more: the numbers of the words and of the items."""
+        items = np.concatenate([words.items[rows], self.alphabet[choice][:, None]], axis=1)
+        if self.ids is None:
+            return self._read(items)
+        if words.prefixes is None:
+            prefixes = begun(self.target, self.target.pack({self.name: items}))
+        else:
+            prefixes = continued(self.target, words.prefixes, rows, self.ids[choice])
+        codes = self._numbered(prefixes.last.values[:, None])
+        codes = np.concatenate([words.codes[rows], codes], axis=1)
+        margins = np.minimum(words.margins[rows], prefixes.last.margins)
+        return Words(items, codes, np.array(self.kinds), margins, prefixes)
+
+    def allowed(self, words: Words) -> np.ndarray:
+        """(B, alphabet): which items may follow, by the last of a word's values."""
+        items = self.alphabet.tolist()
+        table = [[str(x) in text.split(" ") for x in items] for text in words.kinds.tolist()]
+        return np.asarray(np.array(table, bool).reshape(-1, len(items))[words.codes[:, -1]])
+
+    def _read(self, items: np.ndarray) -> Words:
+        found = self.target.evaluate({self.name: items})
+        values = found.values if found.values.ndim > 1 else found.values[:, None]
+        return self._words(items, values, found.margins, None)
+
+    def _words(
+        self, items: np.ndarray, values: np.ndarray, margins: np.ndarray, prefixes: Prefixes | None
+    ) -> Words:
+        return Words(items, self._numbered(values), np.array(self.kinds), margins, prefixes)
+
+    def _numbered(self, values: np.ndarray) -> np.ndarray:
+        """The numbers of values in `kinds`, which grows by those that are new."""
+        found, codes = np.unique(values.astype(str), return_inverse=True)
+        self.kinds += [text for text in found.tolist() if text not in self.kinds]
+        numbers = np.array([self.kinds.index(text) for text in found.tolist()], np.int32)
+        return np.asarray(numbers[codes.reshape(values.shape)])
+
+
+def walk(target: Target) -> Walk:
+    """The walk through a target that is a closed loop."""
     name, kind = loop_sequence(target.domain)
     items = alphabet(kind)
-    rows = np.zeros((1, 0), items.dtype)
+    return Walk(target, name, items, _appended(target, name, items))
+
+
+def _appended(target: Target, name: str, items: np.ndarray) -> np.ndarray | None:
+    """The packed form of each item, if a word is packed as the empty one with its items appended
+    and the network can be continued; None elsewhere."""
+    if not is_resumable(target) or target.claim.positions is not None:
+        return None
+    pairs = np.stack(np.meshgrid(items, items, indexing="ij"), -1).reshape(-1, 2)
+    empty = target.pack({name: pairs[:1, :0]})
+    ids = target.pack({name: items[:, None]})[:, -1]
+    both = np.stack(np.meshgrid(ids, ids, indexing="ij"), -1).reshape(-1, 2)
+    expected = np.concatenate([np.repeat(empty, len(both), axis=0), both], axis=1)
+    return ids if np.array_equal(target.pack({name: pairs}), expected) else None
+
+
+def levels(target: Target, most: int) -> Iterator[tuple[int, Iterator[Words]]]:
+    """All inputs of a closed loop by length, the shortest first, until a level has more than
+    `most`: lengths with blocks of words, which are read as they are asked for, each level in full.
+    A prefix that several words share is read once."""
+    _, kind = loop_sequence(target.domain)
+    walked = walk(target)
+    blocks: list[Words] = [walked.start()]
+    level: Iterator[Words] = iter(blocks)
     length = 0
-    while len(rows) and len(rows) <= most and (kind.high is None or length <= kind.high):
-        blocks = [{name: rows[k : k + 8192]} for k in range(0, len(rows), 8192)]
+    while kind.high is None or length <= kind.high:
+        found: list[Words] = []
         if length >= kind.low:
-            yield length, blocks
-        grown = []
-        for block in blocks:
-            may = allowed(target, target.evaluate(block).values, items)
-            at, item = np.nonzero(may)
-            grown.append(np.concatenate([block[name][at], items[item][:, None]], axis=1))
-        rows = np.concatenate(grown)
+            yield length, _noted(level, found)
+        else:
+            found += level
+        may = [walked.allowed(words) for words in found]
+        if not 0 < sum(int(each.sum()) for each in may) <= most:
+            return
+        level = _longer(walked, found, may)
         length += 1
+
+
+def _noted(level: Iterator[Words], found: list[Words]) -> Iterator[Words]:
+    for words in level:
+        found.append(words)
+        yield words
+
+
+def _longer(walked: Walk, blocks: list[Words], may: list[np.ndarray]) -> Iterator[Words]:
+    """The words that are longer by one; what is kept for them is dropped where it is too much."""
+    runtime = walked.target.runtime
+    width = runtime.kept if isinstance(runtime, Resumable) else 0
+    total = 0
+    for words, each in zip(blocks, may, strict=True):
+        at, choice = np.nonzero(each)
+        for k in range(0, len(at), _WORDS):
+            grown = walked.longer(words, at[k : k + _WORDS], choice[k : k + _WORDS])
+            total += width * (grown.items.size + 2 * len(grown))
+            yield grown if total <= KEPT else replace(grown, prefixes=None)
 
 
 def _walked(target: Target, count: int, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
@@ -94,22 +206,18 @@ def _walked(target: Target, count: int, rng: np.random.Generator) -> list[dict[s
     short = rng.random(walks) < 0.5
     few = min(high, kind.low + _SHORT)
     wanted[short] = rng.integers(kind.low, few + 1, walks)[short]
-    rows = np.zeros((walks, 0), items.dtype)
+    walked = walk(target)
+    words = walked.start(walks)
     ended: list[np.ndarray] = []
     for length in range(high + 1):
-        done = wanted[: len(rows)] <= length
-        ended += list(rows[done])
-        rows, wanted = rows[~done], wanted[~done]
-        if not len(rows):
-            break
-        may = allowed(target, target.evaluate({name: rows}).values, items)
-        alive = may.any(1)
-        ended += list(rows[~alive])
-        rows, wanted, may = rows[alive], wanted[alive], may[alive]
-        if not len(rows):
+        may = walked.allowed(words)
+        stays = (wanted > length) & may.any(1)
+        ended += list(words.items[~stays])
+        at = np.flatnonzero(stays)
+        if not len(at):
             break
         choice = np.where(may, rng.random(may.shape), -1.0).argmax(1)
-        rows = np.concatenate([rows, items[choice][:, None]], axis=1)
+        words, wanted = walked.longer(words, at, choice[at]), wanted[at]
     by_length: dict[int, list[np.ndarray]] = {}
     for row in ended:
         if len(row) >= kind.low:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from dsl.agreement import agreeing, counterexample
-from dsl.claim import Counterexample, Proved, Refuted, Target, Unknown, Verdict
-from dsl.decoding import has_long_answers
+from dsl.claim import Counterexample, Evaluation, Proved, Refuted, Target, Unknown, Verdict
 from dsl.domain import BLOCK, Domain, Shape
+from dsl.generation import has_long_answers
 from dsl.limits import Limit
 from dsl.program import Program
 from dsl.reachable import sample
@@ -33,6 +33,8 @@ _COMPANIES = ((128, 1), (512, 5))
 """Where near-ties are the rule: of each block so many rows, spread evenly, in runs of so many rows
 each; the others in runs of `_OTHERS`."""
 _OTHERS = 512
+_AUDITED = 16
+"""So many inputs of a batch are read again where prefixes were shared."""
 _UNITS = 16
 
 
@@ -121,18 +123,23 @@ def tally(
     noise: float,
     *,
     every: bool = False,
+    shared: Evaluation | None = None,
 ) -> Tally:
-    """Program and network on one batch."""
+    """Program and network on one batch.  `shared` is what the network answers, where prefixes that
+    the inputs share were read once: some of the inputs are then read again, each by itself."""
     count = len(next(iter(batch.values())))
     if count == 0:
         return Tally(0)
-    evaluation = target.evaluate(batch)
+    evaluation = target.evaluate(batch) if shared is None else shared
     margins = evaluation.margins
     if np.isnan(margins).any():
         return Tally(count, broken=True)
     same = agreeing(program, batch, evaluation.values, target.claim.decode)
     wrong, near = np.flatnonzero(~same), np.flatnonzero(margins <= noise)
-    doubtful = np.flatnonzero(same if every else same & (margins <= noise))
+    again = margins <= noise
+    if shared is not None:
+        again[np.linspace(0, count - 1, min(count, _AUDITED)).astype(int)] = True
+    doubtful = np.flatnonzero(same if every else same & again)
     unsettled = _unsettled(program, target, batch, doubtful)
     closest = int(np.argmin(margins))
     return Tally(

@@ -18,7 +18,7 @@ import numpy as np
 
 from dsl import types as t
 from dsl.agreement import counterexample
-from dsl.claim import Proved, Refuted, Target, Tested, Unknown, Verdict
+from dsl.claim import Evaluation, Proved, Refuted, Target, Tested, Unknown, Verdict
 from dsl.domain import Domain, Shape
 from dsl.program import Program
 from dsl.reachable import levels, loop_sequence
@@ -159,15 +159,15 @@ def _compared(
     noise = measured_noise(target, seed)
     ledger = Ledger()
     complete, longest, clean = _copy(ledger), -1, -1
-    source = levels(target, _LEVEL) if target.claim.closed_loop else _by_length(target.domain)
+    source = _walked(target) if target.claim.closed_loop else _by_length(target.domain)
     for length, batches in source:
         if wanted is not None and length > wanted:
             return Reach(complete, longest, False, noise, clean)
         before, started = ledger.inputs, time.monotonic()
-        for batch in batches:
+        for batch, shared in batches:
             if time.monotonic() > deadline:
                 return Reach(ledger if ledger.wrong else complete, longest, False, noise, clean)
-            seen = tally(program, target, batch, noise)
+            seen = tally(program, target, batch, noise, shared=shared)
             if seen.broken:
                 return Unknown("the network gives values that are not finite")
             note(ledger, target.domain, seen, functools.partial(_same, batch))
@@ -201,12 +201,25 @@ def _is_last(target: Target, length: int) -> bool:
     return kind.high is not None and length >= kind.high
 
 
-def _by_length(domain: Domain) -> Iterator[tuple[int, Iterator[dict[str, np.ndarray]]]]:
+_Batches = Iterator[tuple[dict[str, np.ndarray], Evaluation | None]]
+"""Inputs, and what the network answers where that is known from walking to them."""
+
+
+def _walked(target: Target) -> Iterator[tuple[int, _Batches]]:
+    name, _ = loop_sequence(target.domain)
+    for length, blocks in levels(target, _LEVEL):
+        yield (
+            length,
+            (({name: words.items}, words.evaluation) for words in blocks),
+        )
+
+
+def _by_length(domain: Domain) -> Iterator[tuple[int, _Batches]]:
     name, kind = loop_sequence(domain)
     length = kind.low
     while kind.high is None or length <= kind.high:
         shape = Shape(((name, length),))
         if (domain.shape_size(shape) or MOST + 1) > MOST:
             return
-        yield length, domain.batches(shapes=(shape,))
+        yield length, ((batch, None) for batch in domain.batches(shapes=(shape,)))
         length += 1

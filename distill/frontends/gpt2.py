@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ from dsl.claim import Translation
 from dsl.errors import DistillError
 from dsl.program import Program
 
+_CHUNK = 1024
 _ACTIVATIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "gelu_new": ("gelu", {"approximate": "tanh"}),
     "gelu_pytorch_tanh": ("gelu", {"approximate": "tanh"}),
@@ -27,6 +30,49 @@ _ACTIVATIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "swish": ("silu", {}),
     "tanh": ("tanh", {}),
 }
+
+
+class Resumed:
+    """A causal language model of transformers as a runtime that can go on where it was
+    (`dsl.prefixes.Resumable`), in chunks of a fixed number of rows."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        takes = inspect.signature(model.forward).parameters
+        self._memory = "cache" if "cache" in takes else "past_key_values"
+        self.kept = 2 * int(model.config.n_layer) * int(model.config.n_embd)
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        parts = (self._outputs(rows, None)[0] for rows in _chunks(batch))
+        return np.concatenate(list(parts))
+
+    def begin(self, batch: np.ndarray) -> tuple[np.ndarray, Any]:
+        from transformers import DynamicCache
+
+        raw, memory = self._outputs(batch, DynamicCache())
+        return raw[:, -1], memory
+
+    def resume(self, memory: Any, rows: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, Any]:
+        import torch
+
+        chosen = copy.copy(memory)
+        chosen.layers = [copy.copy(layer) for layer in memory.layers]
+        chosen.batch_select_indices(torch.from_numpy(np.ascontiguousarray(rows)))
+        raw, longer = self._outputs(items.astype(np.int64)[:, None], chosen)
+        return raw[:, -1], longer
+
+    def _outputs(self, batch: np.ndarray, memory: Any) -> tuple[np.ndarray, Any]:
+        import torch
+
+        tokens = torch.from_numpy(np.ascontiguousarray(batch))
+        with torch.no_grad():
+            options = {self._memory: memory, "use_cache": memory is not None}
+            found = self.model(tokens, **options)
+        return np.asarray(found.logits.numpy()), found.past_key_values
+
+
+def _chunks(batch: np.ndarray) -> list[np.ndarray]:
+    return [batch[k : k + _CHUNK] for k in range(0, max(len(batch), 1), _CHUNK)]
 
 
 def translation(folder: Path) -> Translation:

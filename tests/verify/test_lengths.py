@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from dsl.claim import Claim, Decode, Feedback, Proved, Refuted, Target
-from dsl.decoding import has_long_answers
 from dsl.domain import Domain
 from dsl.forcing import agrees_by_forcing, is_causal
+from dsl.generation import has_long_answers
 from dsl.parser import parse, parse_expression
 from dsl.reachable import levels, sample, structured
 from verify.lengths import agreement, verify
@@ -49,7 +49,9 @@ def verdict_on(target, text, seconds=20.0, evidence=None):
 
 
 def test_a_closed_loop_is_walked_through_what_the_network_allows():
-    found = {length: [b["s"] for b in batches] for length, batches in levels(pairs(6), 100)}
+    found = {
+        length: [words.items for words in batches] for length, batches in levels(pairs(6), 100)
+    }
     assert ["".join(row) for row in found[4][0]] == ["abab"]
     assert sorted(found) == list(range(7))
     for batch in sample(pairs(30), 40, np.random.default_rng(0)):
