@@ -1,10 +1,10 @@
-"""`python -m benchmarks suite PATH ...`, `control PATH ...`, `labelling ...` or
-`compression TABLE.npy ...`."""
+"""`python -m benchmarks suite PATH ...`, `control PATH ...`, `deadlines PATH ...`,
+`labelling ...` or `compression TABLE.npy ...`."""
 
 import importlib
 import sys
 
-_NAMES = ("suite", "labelling", "compression", "control")
+_NAMES = ("suite", "labelling", "compression", "control", "deadlines")
 
 if len(sys.argv) < 2 or sys.argv[1] not in _NAMES:
     print(__doc__)

@@ -158,6 +158,9 @@ def proven_domain(verdict: Mapping[str, Any]) -> str:
     parts = []
     if found.get("agrees_up_to_length") is not None:
         parts.append(f"agrees on all inputs of up to {found['agrees_up_to_length']} items")
+    if (beyond := found.get("beyond", {})).get("disagreements") is not None:
+        share = 100 * (1 - beyond["disagreements"] / beyond["samples"])
+        parts.append(f"{share:.2f} % of {beyond['samples']} longer ones")
     if found.get("proven"):
         parts.append(f"{100 * found['proven']:.2f} % of the volume")
         parts.append(f"{100 * found.get('refuted', 0.0):.2f} % differ")

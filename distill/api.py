@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time as clock
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,13 +10,13 @@ from typing import Any
 
 from distill import emit, pipeline, project
 from distill.checkpoints import refuse_unreadable
-from distill.durations import seconds_of
+from distill.durations import Budget, seconds_of
 from distill.entries import Entry
 from distill.frontends.parameters import orbax_item
 from distill.frontends.registry import declared
 from distill.frontends.source import Source
 from distill.journal import Journal, key_of
-from distill.questions import questions
+from distill.questions import asking_time, questions
 from distill.state import Report
 from distill.task import Task, from_table, read
 from distill.task import target as target_of
@@ -208,11 +209,15 @@ def compile(  # the name that users expect
     A `journal` (see `distill.journal`) keeps the best so far on disk, and starts the run with what
     an earlier one of the same claim left.
 
+    `time` is from the call to the last figure of the result; what loading takes up to a small part
+    of what may be late (`durations.tolerance`) does not count.
+
     `jobs` processes share the heavy loops, or those of `executor`: a `concurrent.futures.Executor`
     or the text `dask://host:port`.  The result does not depend on them.
     """
     from distill.execution import workers
 
+    budget = Budget(clock.monotonic(), seconds_of(time))
     found, task = target(model, domain, **options)
     given: tuple[Hypothesis, ...] = ()
     if start_from is not None:
@@ -223,16 +228,19 @@ def compile(  # the name that users expect
         given += journal.hypotheses()
         report = _both(report, journal)
     supplied = _supplied(found, task, data)
+    left = budget.after_loading(clock.monotonic())
+    asking = 0.0 if supplied is None else asking_time(left)
+    end = clock.monotonic() + left
     with workers(task, found, jobs=jobs, executor=executor, report=report) as pool:
         inner = pipeline.compile_target(
             replace(found, workers=pool),
-            seconds=seconds_of(time),
+            seconds=left - asking,
             seed=seed,
             start_from=given,
             report=report,
             data=supplied,
         )
-    inner = replace(inner, target=found, statistics=questions(inner, supplied))
+    inner = replace(inner, target=found, statistics=questions(inner, supplied, end))
     return Result(inner, task)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from dsl.errors import DistillError
 
@@ -23,3 +24,26 @@ def bytes_of(text: str) -> int:
     if found is None or float(found[1]) <= 0:
         raise DistillError("D141", f"`{text}` is no size of memory", remedy="write 500M or 4G")
     return int(float(found[1]) * {"M": 2**20, "G": 2**30}[found[2].upper()])
+
+
+_LOADING = 0.4
+"""What loading may take of the tolerance before it counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """`seconds` from `started`, a value of time.monotonic()."""
+
+    started: float
+    seconds: float
+
+    def after_loading(self, now: float) -> float:
+        """The seconds that are left when the model is loaded: all, but for what loading took
+        beyond a part of the tolerance; at least half, for a run that only loads is of no use."""
+        late = now - self.started - _LOADING * tolerance(self.seconds)
+        return max(self.seconds - max(0.0, late), 0.5 * self.seconds)
+
+
+def tolerance(seconds: float) -> float:
+    """By how many seconds a run of `seconds` may be late, from its start to its last file."""
+    return max(5.0, 0.1 * seconds)

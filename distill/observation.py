@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from dsl import types as t
 from dsl.claim import Target
 from dsl.generation import within_reach
+from dsl.limits import Limit
 from dsl.reachable import sample, structured
 from synth.problem import DataSet, Observations, observe
 
@@ -30,11 +32,10 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
     many = not within_reach(target, domain.raw_size or 0)
     if small and not target.claim.closed_loop and not many:
         batches: list[Observations] = []
-        for batch in domain.batches():
-            batches += observe(target, [batch])
-            if time.monotonic() > deadline:
-                break
-        else:
+        with Limit(deadline) as limit:
+            for batch in domain.batches():
+                batches += observe(target, [batch])
+        if not limit.passed:
             return tuple(batches), True
     per_row = max(longest, 1)
     count = max(512, min(_SAMPLE, COMPLETE_ENTRIES // (4 * per_row)))
@@ -48,11 +49,13 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
         drawn = sample(target, share, rng)
         if not target.claim.closed_loop and target.claim.feedback is None:
             drawn += structured(domain, share // 4, rng)
-        for batch in drawn:
-            result += observe(target, [batch])
-            # Walks are drawn at the cost of running them: all are kept, the longest come last.
-            if time.monotonic() > deadline and not target.claim.closed_loop:
-                break
+        # Walks are drawn at the cost of running them: all are kept, the longest come last.
+        kept = not result or target.claim.closed_loop
+        with Limit(math.inf if kept else deadline):
+            for batch in drawn:
+                result += observe(target, [batch])
+                if time.monotonic() > deadline and not target.claim.closed_loop:
+                    break
     return tuple(result), False
 
 

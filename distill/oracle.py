@@ -63,7 +63,10 @@ def from_torch(module: Any) -> Runtime:
 
     def run(batch: np.ndarray) -> np.ndarray:
         with torch.no_grad(), single_thread():
-            output = module(torch.from_numpy(np.ascontiguousarray(batch)))
+            try:
+                output = module(torch.from_numpy(np.ascontiguousarray(batch)))
+            except IndexError as error:
+                raise _beyond_a_table(batch, error) from None
         if isinstance(output, (tuple, list)):
             output = output[0]
         if not isinstance(output, torch.Tensor) and hasattr(output, "logits"):
@@ -71,6 +74,16 @@ def from_torch(module: Any) -> Runtime:
         return np.asarray(output.numpy())
 
     return chunked(run)
+
+
+def _beyond_a_table(batch: np.ndarray, error: IndexError) -> DistillError:
+    """An embedding or another table was asked for a row that it lacks."""
+    return DistillError(
+        "D113",
+        "the network looks up a number that its tables do not hold",
+        notes=(f"inputs run from {batch.min()} to {batch.max()}", str(error)[:200]),
+        remedy="narrow the domain to the tokens that the network knows, or pack them otherwise",
+    )
 
 
 def exported(path: Path) -> Any:
@@ -97,10 +110,13 @@ def from_step(path: Path, start: np.ndarray | None, width: int | None = None) ->
 
     def step(inputs: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with torch.no_grad(), single_thread():
-            output, after = module(
-                torch.from_numpy(np.ascontiguousarray(inputs)),
-                torch.from_numpy(np.ascontiguousarray(state)),
-            )
+            try:
+                output, after = module(
+                    torch.from_numpy(np.ascontiguousarray(inputs)),
+                    torch.from_numpy(np.ascontiguousarray(state)),
+                )
+            except IndexError as error:
+                raise _beyond_a_table(inputs, error) from None
         return np.asarray(output.numpy()), np.asarray(after.numpy())
 
     if start is None:

@@ -33,6 +33,7 @@ from dsl.claim import (
     Verdict,
 )
 from dsl.errors import DistillError
+from dsl.limits import Whole
 from dsl.parser import equal_programs, parse
 from dsl.printer import to_python
 from dsl.program import Program, size
@@ -48,6 +49,7 @@ _EXCEPTIONS = 40
 _RESERVED = 0.3
 _LAWS = 4
 _WORTH = 0.9
+_LONGER = 0.1
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,16 @@ def compile_target(
 ) -> Result:
     """The smallest program that is proved equal to the target; else the best that was found.
 
-    Never takes much longer than `seconds`; an interrupt ends it early with the best so far.
+    Takes no longer than `seconds` and half of what may be late (`durations.tolerance`), but for
+    single calls into libraries; an interrupt ends it early with the best so far.
     """
     started = time.monotonic()
+    report = whole(report)
     kept = measuring_time(target, seconds)
-    search = Search(target, started + seconds - kept, seed, report, started=started)
+    search = Search(
+        target, started + seconds - kept, seed, report, started=started, end=started + seconds
+    )
+    report("observing", {})
     if data is None:
         search.observations, search.complete = observed(target, seed, started + 0.25 * seconds)
     else:
@@ -111,13 +118,14 @@ def compile_target(
         for given in start_from:
             consider(search, given)
         for name, propose in proposers(only):
-            if finished(search):
+            if finished(search) and search.entries:
                 break
             report("proposer", {"name": name})
             known = len(search.entries)
             _run(search, propose, data)
             if len(search.entries) > known:
-                _except(search)
+                with search.entering():
+                    _except(search)
     except KeyboardInterrupt:
         report("interrupted", {})
         if not search.entries:
@@ -127,6 +135,16 @@ def compile_target(
         report("memory", {})
         return conclusion(search, unverified="the memory that was given is spent")
     return conclusion(search, started + seconds)
+
+
+def whole(report: Report) -> Report:
+    """A report that is never cut: what it writes is whole."""
+
+    def written(phase: str, figures: Mapping[str, Any]) -> None:
+        with Whole():
+            report(phase, figures)
+
+    return written
 
 
 def search_target(target: Target, **options: Any) -> Iterator[Entry]:
@@ -144,7 +162,7 @@ def finished(search: Search) -> bool:
     spent = search.proved_at - search.started
     if search.proved.size <= _SHORT:
         return True
-    return now - search.proved_at > max(5.0, spent)
+    return now - search.proved_at > max(5.0, spent, _LONGER * (search.until - search.started))
 
 
 def _run(search: Search, propose: Any, data: DataSet | None) -> None:
@@ -152,7 +170,8 @@ def _run(search: Search, propose: Any, data: DataSet | None) -> None:
     for _ in range(_ROUNDS):
         known = len(search.counterexamples)
         problem = replace(search.problem(0.6), data=data)
-        for hypothesis in propose(problem):
+        hypotheses = iter(propose(problem))
+        while (hypothesis := search.following(hypotheses, problem)) is not None:
             search.tried += hypothesis.tried
             consider(search, hypothesis)
             if finished(search) or time.monotonic() > problem.deadline:
@@ -162,7 +181,13 @@ def _run(search: Search, propose: Any, data: DataSet | None) -> None:
 
 
 def consider(search: Search, hypothesis: Hypothesis) -> None:
-    """Measures a hypothesis, on its text as it would be written, and verifies it if it agrees."""
+    """Measures a hypothesis, on its text as it would be written, and verifies it if it agrees;
+    forgets one for which there is no time."""
+    with search.entering():
+        _entered(search, hypothesis)
+
+
+def _entered(search: Search, hypothesis: Hypothesis) -> None:
     program = parse(to_python(hypothesis.program))
     if any(equal_programs(program, entry.program) for entry in search.entries):
         return
@@ -187,7 +212,7 @@ def consider(search: Search, hypothesis: Hypothesis) -> None:
         whole = joined.program if joined is not None else None
         whole = whole or with_observed(program, search.target, search.observations)
         if whole is not None:
-            consider(search, replace(hypothesis, program=whole))
+            _entered(search, replace(hypothesis, program=whole))
     if wrong == 0 and (search.proved is None or nodes < search.proved.size):
         entry = replace(entry, verdict=_verified(search, hypothesis))
     search.entries.append(entry)
@@ -196,7 +221,7 @@ def consider(search: Search, hypothesis: Hypothesis) -> None:
     if isinstance(entry.verdict, Refuted):
         patched = with_words(program, search.target, entry.verdict)
         if patched is not None:
-            consider(search, replace(hypothesis, program=patched))
+            _entered(search, replace(hypothesis, program=patched))
     best = best_entry(search.entries)
     search.report(
         "hypothesis",
@@ -206,6 +231,12 @@ def consider(search: Search, hypothesis: Hypothesis) -> None:
 
 def _verified(search: Search, hypothesis: Hypothesis) -> Verdict:
     """The verdict of the first method that applies; a counterexample is remembered."""
+    with search.deciding() as limit:
+        verdict = _decided(search, hypothesis)
+    return Unknown("time is up") if limit.passed else verdict
+
+
+def _decided(search: Search, hypothesis: Hypothesis) -> Verdict:
     target, program = search.target, hypothesis.program
     verdict: Verdict | None = None
     quick = _quick_refutation(search, program)
@@ -215,13 +246,17 @@ def _verified(search: Search, hypothesis: Hypothesis) -> Verdict:
         undecided: Verdict | None = None
         for name, method in methods():
             search.report("verify", {"method": name})
-            verdict = method(
-                program,
-                target,
-                deadline=search.deadline,
-                seed=search.seed,
-                evidence=hypothesis.evidence,
-            )
+            with search.proving() as limit:
+                verdict = method(
+                    program,
+                    target,
+                    deadline=search.deadline,
+                    seed=search.seed,
+                    evidence=hypothesis.evidence,
+                )
+            if limit.passed:
+                undecided, verdict = undecided or Unknown("time is up"), None
+                break
             if isinstance(verdict, (Proved, Refuted)):
                 break
             undecided, verdict = verdict or undecided, None
@@ -297,19 +332,20 @@ def conclusion(search: Search, deadline: float = 0.0, *, unverified: str = "") -
     if best.verdict is None and unverified:
         best = replace(best, verdict=Unknown(unverified))
     if best.verdict is None:
-        best = replace(best, verdict=measured(search, best, deadline))
-    assert best.verdict is not None
+        with search.closing() as limit:
+            best = replace(best, verdict=measured(search, best, deadline))
+        if limit.passed:
+            best = replace(best, verdict=Unknown("time is up"))
     shown = front(search.entries)
     if not unverified:
         # Most of the time is for the best; the rest of the front shows what size buys.
-        until = time.monotonic() + 0.6 * max(0.0, deadline - time.monotonic())
-        best = replace(best, verdict=with_fractions(search, best, best.verdict, until))
-        shown = with_front_fractions(search, shown, best, deadline)
-    if isinstance(best.verdict, Refuted) and not unverified:
-        until = max(deadline, time.monotonic() + _AGREEMENT)
-        table = lengths.agreement(best.program, search.target, deadline=until, seed=search.seed)
-        evidence = {**best.verdict.evidence, **table}
-        best = replace(best, verdict=replace(best.verdict, evidence=evidence))
+        with search.closing():
+            until = time.monotonic() + 0.6 * max(0.0, deadline - time.monotonic())
+            assert best.verdict is not None
+            best = replace(best, verdict=with_fractions(search, best, best.verdict, until))
+            shown = with_front_fractions(search, shown, best, deadline)
+        with search.closing():
+            best = with_agreement(search, best)
     assert best.verdict is not None
     return Result(
         search.target,
@@ -322,6 +358,17 @@ def conclusion(search: Search, deadline: float = 0.0, *, unverified: str = "") -
         search.complete,
         exceptions=exceptions,
     )
+
+
+def with_agreement(search: Search, best: Entry) -> Entry:
+    """A refuted program with the length up to which it is right all the same."""
+    verdict = best.verdict
+    if not isinstance(verdict, Refuted):
+        return best
+    now = time.monotonic()
+    until = max(search.end, min(now + _AGREEMENT, 0.5 * (now + search.closing().until)))
+    table = lengths.agreement(best.program, search.target, deadline=until, seed=search.seed)
+    return replace(best, verdict=replace(verdict, evidence={**verdict.evidence, **table}))
 
 
 def _except(search: Search) -> None:

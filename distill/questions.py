@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from distill.durations import tolerance
 from distill.entries import Entry
 from distill.pipeline import Result
 from dsl.agreement import agreeing
 from dsl.claim import Target
+from dsl.limits import Limit
 from dsl.program import Program
 from synth.problem import DataSet
 from verify.pieces import Untranslatable
@@ -25,18 +27,24 @@ BALLS, RADIUS = 200, 1 / 255
 _CHUNK = 2000
 _NOISE = (0.02, 0.1)
 _ROWS = 2000
-_SECONDS = 150.0
+_SECONDS, _SHARE = 150.0, 0.4
 _LAWS = 3
 
 
-def questions(result: Result, data: DataSet | None, *, seed: int = 0) -> dict[str, Any]:
+def asking_time(seconds: float) -> float:
+    """What is kept for the questions of the time of a run on a data set."""
+    return min(_SHARE * seconds, _SECONDS)
+
+
+def questions(
+    result: Result, data: DataSet | None, deadline: float, *, seed: int = 0
+) -> dict[str, Any]:
     """The answers to both questions, as JSON for the certificate; empty where they are the same
-    because the program is exact and has no exceptions."""
+    because the program is exact and has no exceptions, or where there was no time for them."""
     if result.exceptions is not None:
         return {"questions": _with_exceptions(result)}
     if data is None or result.best.disagreement == 0:
         return {}
-    deadline = time.monotonic() + _SECONDS
     laws = sorted(
         (e for e in result.front if e.hypothesis.proposer == "templates"),
         key=lambda e: e.disagreement,
@@ -45,7 +53,12 @@ def questions(result: Result, data: DataSet | None, *, seed: int = 0) -> dict[st
     learned = [e for e in laws if e not in named]
     chosen = [*learned[:1], *named[:1]] or [result.best]
     held: dict[int, np.ndarray] = {}
-    answers = [_on_data(result.target, entry, data, seed, deadline, held) for entry in chosen]
+    answers: list[dict[str, Any]] = []
+    with Limit(deadline + 0.1 * tolerance(deadline - time.monotonic())):
+        for entry in chosen:
+            answers.append(_on_data(result.target, entry, data, seed, deadline, held))
+    if not answers:
+        return {}
     return {"questions": {"labelling": answers[0], "others": answers[1:]}}
 
 
@@ -167,7 +180,7 @@ def neighbourhoods(
     certified: list[int] = []
     tried = network_steady = program_settled = 0
     for start in range(0, len(rows), 16):
-        if len(certified) >= count or time.monotonic() > deadline:
+        if len(certified) >= count:
             break
         part = slice(start, start + 16)
         low = np.maximum(rows[part] - radius, least)
@@ -177,7 +190,10 @@ def neighbourhoods(
             return {"radius": radius, "certified": 0, "reason": "no linear score in the program"}
         if start not in held:
             labels = values[part].astype(np.int64)
-            held[start] = steady(margins, low, high, labels, deadline)
+            with Limit(deadline) as limit:
+                held[start] = steady(margins, low, high, labels, deadline)
+            if limit.passed:
+                break
         constant = held[start]
         tried += len(low)
         network_steady += int(constant.sum())

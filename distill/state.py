@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from distill.durations import tolerance
 from distill.entries import Entry
 from distill.exceptions import Exceptions
-from dsl.claim import Target
+from dsl.claim import Hypothesis, Target
+from dsl.limits import Limit
 from synth.problem import Observations, Problem
 
+_CLOSING = 0.5
 Report = Callable[[str, Mapping[str, Any]], None]
 """Called with a phase and its figures, for progress displays and journals."""
 
 
 @dataclass
 class Search:
-    """The state of one run; `entries` only ever grows."""
+    """The state of one run; `entries` only ever grows.
+
+    Until `deadline` proposers and proofs are to end by themselves; what does not is cut a little
+    later (`proving`, `entering`), so that there is time to conclude until `closing`.
+    """
 
     target: Target
     deadline: float
@@ -37,11 +44,41 @@ class Search:
     started: float = 0.0
     exceptions: Exceptions | None = None
     reserved: float = 0.0  # seconds at the end that are kept for what is proven of the best
+    end: float = math.inf  # when the time that was asked for is up
 
     @property
     def until(self) -> float:
         """When the proposers stop."""
         return self.deadline - self.reserved
+
+    def proving(self) -> Limit:
+        """The limit of one method of proof."""
+        return Limit(self.deadline + self._late(0.1))
+
+    def deciding(self) -> Limit:
+        """The limit of all methods and tests of one hypothesis."""
+        return Limit(self.deadline + self._late(0.15))
+
+    def entering(self) -> Limit:
+        """The limit of all that is done with one hypothesis; there must be one at least."""
+        if not self.entries:
+            return self.closing()
+        return Limit(self.deadline + self._late(0.2))
+
+    def closing(self) -> Limit:
+        """The limit of what is measured of the best program at the end."""
+        return Limit(self.end + self._late(_CLOSING))
+
+    def _late(self, share: float) -> float:
+        return share * tolerance(self.end - self.started)
+
+    def following(self, hypotheses: Iterator[Hypothesis], problem: Problem) -> Hypothesis | None:
+        """The next of a proposer's hypotheses; None after the last, and where it is not there by
+        the middle between the proposer's deadline and that of all."""
+        least = problem.deadline + self._late(0.1)
+        with Limit(max(least, 0.5 * (problem.deadline + self.until))):
+            return next(hypotheses, None)
+        return None
 
     def problem(self, share: float) -> Problem:
         left = self.until - time.monotonic()

@@ -252,8 +252,19 @@ class Reader:
             statement, rest = otherwise[0], otherwise[1:]
         result = self.returned(otherwise, tree)
         for test, body in reversed(tests):
-            result = Call("ite", (self.expr(test), self.returned(body, tree), result))
+            result = self.decided(self.expr(test), self.returned(body, tree), result)
         return result
+
+    def decided(self, test: Expr, then: Expr, otherwise: Expr) -> Expr:
+        """`then if test else otherwise`; `if k in TABLE: return TABLE[k]` is a look-up that has
+        something to return where there is no entry."""
+        match test, then:
+            case (
+                Call("contains", (key, Constant(name) as table)),
+                Call("index", (same, again)),
+            ) if same == table and again == key and isinstance(self.constants.get(name), dict):
+                return Call("get", (table, key, otherwise))
+        return Call("ite", (test, then, otherwise))
 
     def returned(self, statements: list[Any], tree: Any) -> Expr:
         body, result = self.block(statements, tree)

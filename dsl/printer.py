@@ -114,7 +114,8 @@ def _statement(statement: Statement) -> list[str]:
 
 
 def _result(result: Expr) -> list[str]:
-    """`return ...`; a chain of conditionals that is long becomes a list of decisions."""
+    """`return ...`; a chain of conditionals that is long becomes a list of decisions, and so does a
+    look-up among exceptions before it."""
     lines: list[str] = []
     while True:
         match result:
@@ -122,13 +123,21 @@ def _result(result: Expr) -> list[str]:
                 lines.append(f"if {expression(condition)}:")
                 lines += ["    " + inner for inner in _result(then)]
                 result = otherwise
+            case Call("get", (Constant() as table, key, default)) if _is_wide(result):
+                lines.append(f"if {expression(Call('contains', (key, table)))}:")
+                lines.append(f"    return {expression(Call('index', (table, key)))}")
+                result = default
             case _:
                 return [*lines, f"return {expression(result)}"]
 
 
 def _is_long(then: Expr, otherwise: Expr, result: Expr) -> bool:
     nested = any(isinstance(x, Call) and x.primitive == "ite" for x in (then, otherwise))
-    return nested or len(f"return {expression(result)}") > WIDTH - 4
+    return nested or _is_wide(result)
+
+
+def _is_wide(result: Expr) -> bool:
+    return len(f"return {expression(result)}") > WIDTH - 4
 
 
 def expression(expr: Expr) -> str:

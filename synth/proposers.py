@@ -15,6 +15,7 @@ PROPOSERS: tuple[tuple[str, str], ...] = (
     ("groups", "synth.groups"),
     ("templates", "synth.templates.proposer"),
     ("inequalities", "synth.inequalities.proposer"),
+    ("lists", "synth.lists"),
     ("enumeration", "synth.expressions"),
     ("trees", "synth.trees"),
     ("affine", "synth.reals.affine"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from dsl.agreement import agreeing, counterexample
 from dsl.claim import Counterexample, Evaluation, Proved, Refuted, Target, Unknown, Verdict
 from dsl.domain import BLOCK, Domain, Shape
 from dsl.generation import within_reach
+from dsl.limits import Limit
 from dsl.program import Program
 from dsl.reachable import sample
 
@@ -207,9 +207,10 @@ def verify(
     items = (Item(program, block, noise, size <= _ALONE) for block in blocks)
     results = target.spread(compared, items, total=len(blocks))
     for block in blocks:
-        if time.monotonic() > deadline:
+        with Limit(deadline) as limit:
+            seen = next(results)
+        if limit.passed:
             return _unfinished(ledger, size)
-        seen = next(results)
         if seen.broken:
             return Unknown("the network gives values that are not finite")
         note(ledger, domain, seen, functools.partial(rows_of, domain, block))

@@ -18,7 +18,7 @@ from synth.inequalities.atoms import Library, compressed, explained, grown, libr
 from synth.inequalities.cells import Cells, baseline_bits, cells_of, group_bits
 from synth.inequalities.forms import Feature
 from synth.inequalities.formulas import statements
-from synth.inequalities.refinement import Rule, refined, written
+from synth.inequalities.refinement import Rule, refined, rounded, written
 from synth.problem import Problem
 from synth.tables import literal
 
@@ -58,7 +58,8 @@ def search(cells: Cells, deadline: float) -> tuple[list[Rule], int]:
             rules += refined(cells, library, features, 2, best, deadline)
         if time.monotonic() > deadline or any(rule.mistakes == 0 for rule in rules):
             break
-    return _shortest(rules, _SHORTER * limit), tried
+    shortest = _shortest(rules, _SHORTER * limit)
+    return [rounded(cells, rule) for rule in shortest], tried
 
 
 def _shortest(rules: list[Rule], limit: float) -> list[Rule]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dsl.program import Call, Expr, Literal, Variable
+from synth.code_length import boundary_distance
 from synth.inequalities.atoms import Library, Order, order_of
 from synth.inequalities.cells import Cells
 from synth.inequalities.constants import Cut, best_cut
@@ -25,6 +27,7 @@ _ROUNDS = 6
 _TABLE = 1 << 14
 _PROMISING = 8
 _FAR = 1.6
+_CHEAPEST = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,41 @@ def rule_of(cells: Cells, features: tuple[Feature, ...], formula: Formula) -> Ru
     wrong = int((truth != cells.labels).sum())
     bits = description_bits(*written(features, formula)) + MISTAKE_BITS * wrong
     return Rule(features, formula, wrong, bits)
+
+
+def rounded(cells: Cells, rule: Rule) -> Rule:
+    """The rule with rounder constants, each paid for by mistakes at the price that mistakes have
+    beside the rule's boundary, where a network that learned the rule makes most of its own."""
+    price = _price_at_the_boundary(cells, rule)
+    for place, feature in enumerate(rule.features):
+        if feature.form is None or price >= MISTAKE_BITS:
+            continue
+        without, within = _wrong_by_code(cells, rule, place)
+        order = order_of(feature.form)
+        cut = _cut(feature.form, order, without, within, price)
+        if cut is not None and cut.constant != feature.constant:
+            rounder = _test_feature(feature.form, cut)
+            features = (*rule.features[:place], rounder, *rule.features[place + 1 :])
+            rule = rule_of(cells, features, rule.formula)
+    return rule
+
+
+def _price_at_the_boundary(cells: Cells, rule: Rule) -> float:
+    """Bits that one more mistake costs among the cells next to the rule's boundary; at most
+    `MISTAKE_BITS`, as where the cells are no whole grid."""
+    shape = tuple(len(axis.values) for axis in cells.axes)
+    if len(cells) != math.prod(shape):
+        return MISTAKE_BITS
+    truth = rule.formula.table[tuple(feature.codes for feature in rule.features)]
+    grid = np.zeros(shape, np.int64)
+    places = tuple(
+        column - axis.low for column, axis in zip(cells.columns, cells.axes, strict=True)
+    )
+    grid[places] = truth
+    beside = (boundary_distance(grid) == 1)[places]
+    wrong = (truth != cells.labels)[beside]
+    share = (float(wrong.sum()) + 0.5) / (len(wrong) + 1)
+    return min(MISTAKE_BITS, max(_CHEAPEST, math.log2((1 - share) / share)))
 
 
 def written(features: tuple[Feature, ...], formula: Formula) -> tuple[Expr | None, Expr]:
@@ -153,19 +191,25 @@ def _without_idle(rule: Rule) -> Rule:
 def _with_better(cells: Cells, library: Library, rule: Rule, place: int) -> Rule | None:
     """The rule with another test, or another residue, in one place: the one of fewest bits."""
     feature = rule.features[place]
-    others = [f.codes for f in rule.features]
-    wrong = []
-    for code in range(feature.arity):
-        others[place] = np.full(len(cells), code)
-        wrong.append(rule.formula.table[tuple(others)] != cells.labels)
+    wrong = _wrong_by_code(cells, rule, place)
     if feature.form is not None:
         better = _better_test(cells, library, feature.form, wrong[0], wrong[1])
     else:
-        better = _better_residue(cells, library, feature, np.array(wrong))
+        better = _better_residue(cells, library, feature, wrong)
     if better is None:
         return None
     features = (*rule.features[:place], better, *rule.features[place + 1 :])
     return rule_of(cells, features, rule.formula)
+
+
+def _wrong_by_code(cells: Cells, rule: Rule, place: int) -> np.ndarray:
+    """On which cells (arity, N) the rule is wrong for each code of the feature in that place."""
+    others = [feature.codes for feature in rule.features]
+    wrong = []
+    for code in range(rule.features[place].arity):
+        others[place] = np.full(len(cells), code)
+        wrong.append(rule.formula.table[tuple(others)] != cells.labels)
+    return np.array(wrong)
 
 
 def _better_test(
@@ -188,19 +232,13 @@ def _better_test(
             best = bits, candidate, cut
     if best is None:
         return None
-    _, chosen_form, cut = best
-    codes = _held(chosen_form, cut)
-    bits = description_bits(test_of(chosen_form, cut.constant))
-    return Feature(
-        test_of(chosen_form, cut.constant),
-        codes,
-        2,
-        bits,
-        chosen_form.axes,
-        chosen_form,
-        cut.constant,
-        cut.interval,
-    )
+    return _test_feature(*best[1:])
+
+
+def _test_feature(form: Form, cut: Cut) -> Feature:
+    test = test_of(form, cut.constant)
+    bits = description_bits(test)
+    return Feature(test, _held(form, cut), 2, bits, form.axes, form, cut.constant, cut.interval)
 
 
 def _promising(
@@ -220,12 +258,18 @@ def _promising(
     return [(forms[i], orders[i]) for i in chosen]
 
 
-def _cut(form: Form, order: Order, without: np.ndarray, within: np.ndarray) -> Cut | None:
+def _cut(
+    form: Form,
+    order: Order,
+    without: np.ndarray,
+    within: np.ndarray,
+    price: float = MISTAKE_BITS,
+) -> Cut | None:
     return best_cut(
         order.keys,
         order.mistakes(without, within),
         whole=form.right is None,
-        mistake_bits=MISTAKE_BITS,
+        mistake_bits=price,
     )
 
 

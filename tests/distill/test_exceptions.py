@@ -78,7 +78,7 @@ def test_compilation_states_both_questions_apart() -> None:
     result = compile_target(target, seconds=120, only=("inequalities",))
     assert isinstance(result.verdict, Proved)
     assert result.exceptions is not None
-    found = questions(result, None)["questions"]
+    found = questions(result, None, 0.0)["questions"]
     assert found["labelling"]["agreement"]["domain"] == 1 - 60 / SIZE**2
     assert found["network"] | {"bits": 0, "bits_of_labels_counted": 0} == {
         "program": "the program of this certificate",

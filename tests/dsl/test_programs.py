@@ -16,7 +16,7 @@ from dsl.evaluate import run_defined
 from dsl.parser import equal_programs, parse, parse_with_places
 from dsl.primitives.base import Undefined
 from dsl.printer import to_python
-from dsl.program import Program, size
+from dsl.program import Call, Program, size
 from dsl.typecheck import result_type
 from tests.programs import (
     Choose,
@@ -271,3 +271,23 @@ def test_numbers_and_texts_together_have_no_order() -> None:
     program = parse("def program(a):\n    return sorted([a, 'x'])\n")
     _, defined = run_defined(program, {"a": np.arange(3)})
     assert not defined.any()
+
+
+def test_a_long_look_up_among_exceptions_is_written_as_a_decision():
+    text = (
+        "RARE = {(0, 1): 2, (3, 4): 1}\n\n\ndef program(a, b):\n"
+        "    if (a, b) in RARE:\n        return RARE[a, b]\n"
+        "    if a + b > 70:\n        return 2\n"
+        "    return 1 if a * b > 1000000000000000000 else 0 if a - b < 100000000000000 else 3\n"
+    )
+    program = parse(text)
+    assert isinstance(program.result, Call) and program.result.primitive == "get"
+    assert parse(to_python(program)) == program
+    assert "    if (a, b) in RARE:\n        return RARE[a, b]\n" in to_python(program)
+
+
+def test_a_look_up_in_a_tuple_stays_as_it_is():
+    program = parse(
+        "T = (0, 1)\n\n\ndef program(a):\n    if a in T:\n        return T[a]\n    return 7\n"
+    )
+    assert isinstance(program.result, Call) and program.result.primitive == "ite"

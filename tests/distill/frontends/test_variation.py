@@ -10,6 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+import distill
 from distill import oracle
 from dsl.claim import Claim, Decode
 from dsl.decoding import decoded, packed
@@ -101,3 +102,22 @@ def test_pack_does_not_wrap_integers() -> None:
     with pytest.raises(DistillError) as raised:
         packed(claim, {"a": np.array([128])})
     assert raised.value.code == "D113"
+
+
+def test_a_token_beyond_the_embedding_is_told(tmp_path: Path) -> None:
+    class Lookup(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = torch.nn.Embedding(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.table(x).flatten(1)
+
+    batch = torch.export.Dim("batch", min=1, max=64)
+    inputs = torch.zeros(2, 2, dtype=torch.int64)
+    exported = torch.export.export(Lookup().eval(), (inputs,), dynamic_shapes=({0: batch},))
+    torch.export.save(exported, tmp_path / "lookup.pt2")
+    with pytest.raises(DistillError) as raised:
+        distill.compile(tmp_path / "lookup.pt2", "a: int[0..3], b: int[0..2]", time="5s")
+    assert raised.value.code == "D113"
+    assert "do not hold" in raised.value.finding

@@ -1,0 +1,59 @@
+"""Decision lists over half-lines, and sums of truth values."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from dsl.claim import Claim, Decode, Target
+from dsl.domain import Domain
+from dsl.parser import parse_expression
+from dsl.program import size
+from synth.expressions import disagreements
+from synth.lists import propose
+from synth.problem import Problem, observe
+
+SIDE = 40
+
+
+def problem_of(rule: Callable[[int, int], int], labels: int) -> Problem:
+    """A network that looks the rule up; all inputs are observed."""
+    table = np.array([rule(a, b) for a, b in itertools.product(range(SIDE), repeat=2)])
+
+    def runtime(packed: np.ndarray) -> np.ndarray:
+        return np.eye(labels)[table[packed[:, 0] * SIDE + packed[:, 1]]]
+
+    domain = Domain(f"a: int[0..{SIDE - 1}], b: int[0..{SIDE - 1}]")
+    claim = Claim(parse_expression("[a, b]", "pack"), decode=Decode("argmax"), dtype="int64")
+    target = Target(domain, claim, runtime)
+    observations = observe(target, list(domain.batches()))
+    return Problem(target, observations, True, time.monotonic() + 60)
+
+
+RULES: list[tuple[Callable[[int, int], int], int, int]] = [
+    (lambda a, b: int(b > 21) + int(a > 11 or a + b > 33), 3, 15),
+    (lambda a, b: 2 if a + b > 50 else 1 if b < 5 else 3 if a - b > 7 else 0, 4, 20),
+    (lambda a, b: 2 * int(a > 17) + int(a - b < 4), 4, 13),
+    (lambda a, b: int(b < 30 and (a > 25 or a + b > 41)), 2, 14),
+    (lambda a, b: (a * b > 300) + (a % 3 == 1), 3, 14),
+]
+
+
+@pytest.mark.parametrize(("rule", "labels", "nodes"), RULES)
+def test_a_rule_is_found_as_short_as_it_was_written(
+    rule: Callable[[int, int], int], labels: int, nodes: int
+) -> None:
+    problem = problem_of(rule, labels)
+    found = [h.program for h in propose(problem) if not disagreements(problem, h.program, 1)]
+    assert min(size(program) for program in found) <= nodes
+
+
+def test_random_labels_yield_no_short_list() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 3, (SIDE, SIDE))
+    problem = problem_of(lambda a, b: int(noise[a, b]), 3)
+    assert list(propose(problem)) == []
