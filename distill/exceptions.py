@@ -17,7 +17,18 @@ import numpy as np
 from dsl.agreement import agreeing
 from dsl.claim import Target
 from dsl.evaluate import run_defined
-from dsl.program import Assign, Call, Constant, Expr, Literal, Loop, Program, Variable, size
+from dsl.program import (
+    Assign,
+    Call,
+    Comprehension,
+    Constant,
+    Expr,
+    Literal,
+    Loop,
+    Program,
+    Variable,
+    size,
+)
 from synth.code_length import boundary_distance, exception_bits
 from synth.mixing import exception_mask_bits
 from synth.problem import Observations
@@ -67,7 +78,10 @@ def with_exceptions(
             entries.append((tuple(o.inputs[name][row].item() for name in names), value))
     values = [value for o in observations for value in _values(o.values)]
     kinds = dict.fromkeys(values)
-    program = _joined(law, names, tuple(entries), sorted(kinds, key=repr))
+    if any(isinstance(value, tuple) for value in kinds):
+        program = _stopped(law, names, tuple(entries))
+    else:
+        program = _joined(law, names, tuple(entries), sorted(kinds, key=repr))
     if program is None:
         return None
     wrong = _wrong(target, observations, law)
@@ -82,6 +96,45 @@ def with_exceptions(
 def _values(values: np.ndarray) -> list[Any]:
     """The value of each row; a list of them as a tuple."""
     return [tuple(x) if isinstance(x, list) else x for x in values.tolist()]
+
+
+def _stopped(
+    law: Program, names: tuple[str, ...], entries: tuple[tuple[tuple[Any, ...], Any], ...]
+) -> Program | None:
+    """A law that is a range, with other ends where the network stops elsewhere; None where its
+    exceptions are no such ranges."""
+    taken = {name for name, _ in law.constants} | set(names)
+    match law.result:
+        case Comprehension(Variable(item), (target,), Call("range", (start, stop, *rest)), None):
+            step = rest[0].value if rest and isinstance(rest[0], Literal) else 1
+            if item != target or NAME in taken or (rest and not isinstance(rest[0], Literal)):
+                return None
+        case _:
+            return None
+    columns = [np.array(column) for column in zip(*(key for key, _ in entries), strict=True)]
+    if not entries or law.body:
+        return None
+    starts, defined = run_defined(
+        replace(law, result=start), dict(zip(names, columns, strict=True))
+    )
+    stops = [
+        int(first) + step * len(value) for first, (_, value) in zip(starts, entries, strict=True)
+    ]
+    for first, end, (_, value) in zip(starts, stops, entries, strict=True):
+        if tuple(range(int(first), end, step)) != value:
+            return None
+    if not defined.all():
+        return None
+    variables = tuple(Variable(name) for name in names)
+    key: Expr = Call("tuple", variables) if len(names) > 1 else variables[0]
+    keys = (entry if len(names) > 1 else entry[0] for entry, _ in entries)
+    other = Call("get", (Constant(NAME), key, stop))
+    source = Call("range", (start, other, *rest))
+    return replace(
+        law,
+        result=Comprehension(Variable(item), (target,), source),
+        constants=(*law.constants, (NAME, dict(zip(keys, stops, strict=True)))),
+    )
 
 
 def _wrong(target: Target, observations: Sequence[Observations], law: Program) -> np.ndarray:
