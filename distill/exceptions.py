@@ -106,14 +106,12 @@ def _stopped(
     taken = {name for name, _ in law.constants} | set(names)
     match law.result:
         case Comprehension(Variable(item), (target,), Call("range", (start, stop, *rest)), None):
-            step = rest[0].value if rest and isinstance(rest[0], Literal) else 1
-            if item != target or NAME in taken or (rest and not isinstance(rest[0], Literal)):
-                return None
+            step = _step(rest)
         case _:
             return None
-    columns = [np.array(column) for column in zip(*(key for key, _ in entries), strict=True)]
-    if not entries or law.body:
+    if step is None or item != target or NAME in taken or law.body or not entries:
         return None
+    columns = [np.array(column) for column in zip(*(key for key, _ in entries), strict=True)]
     starts, defined = run_defined(
         replace(law, result=start), dict(zip(names, columns, strict=True))
     )
@@ -135,6 +133,16 @@ def _stopped(
         result=Comprehension(Variable(item), (target,), source),
         constants=(*law.constants, (NAME, dict(zip(keys, stops, strict=True)))),
     )
+
+
+def _step(rest: Sequence[Expr]) -> int | None:
+    """The step of a range, 1 where none is written; None for one that is computed."""
+    match rest:
+        case []:
+            return 1
+        case [Literal(int() as step)]:
+            return step
+    return None
 
 
 def _wrong(target: Target, observations: Sequence[Observations], law: Program) -> np.ndarray:
