@@ -24,7 +24,8 @@ from synth.sufficiency import ranks
 from synth.tables import literal
 
 _ROWS = 800
-_ROUNDS = 8
+_ROUNDS = 4
+_SHARE = 0.2
 _TERMS = 600
 _COST = 5
 _MOST_LABELS = 8
@@ -66,11 +67,13 @@ class Decisions:
 
 def propose(problem: Problem) -> Iterator[Hypothesis]:
     """Lists, and for integers sums of truth values, that agree with all that was observed; the
-    closest ones on the way."""
+    closest ones on the way.  Short ones are found soon or not at all: a share of the time is
+    enough."""
     if any(o.values.ndim != 1 or o.values.dtype.kind not in "iubU" for o in problem.observations):
         return
     extra: tuple[tuple[int, int], ...] = ()
     tried = 0
+    deadline = time.monotonic() + _SHARE * problem.time_left
     for _ in range(_ROUNDS):
         inputs = chosen(problem, _ROWS, extra)
         kinds, codes = np.unique(inputs.values, return_inverse=True)
@@ -81,8 +84,8 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
         if not terms.exprs:
             return
         found = [
-            *_sums(terms, kinds, codes, problem.deadline),
-            *_list_of(terms, kinds, codes, problem.deadline),
+            *_sums(terms, kinds, codes, deadline),
+            *_list_of(terms, kinds, codes, deadline),
         ]
         if not found:
             return
@@ -95,7 +98,7 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
             yield Hypothesis(program, "lists", tried)
             missed |= set(wrong)
             exact |= not wrong
-        if exact or time.monotonic() > problem.deadline:
+        if exact or time.monotonic() > deadline:
             return
         extra = (*extra, *sorted(missed))
 
