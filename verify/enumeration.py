@@ -20,6 +20,7 @@ from dsl.claim import Counterexample, Evaluation, Proved, Refuted, Target, Unkno
 from dsl.domain import BLOCK, Domain, Shape
 from dsl.generation import within_reach
 from dsl.limits import Limit
+from dsl.prefixes import CLOSE, is_resumable
 from dsl.program import Program
 from dsl.reachable import sample
 
@@ -246,9 +247,13 @@ def arithmetic(target: Target, near: int = 0) -> str:
     """What was computed, where `near` decisions were within the noise: a claim about other batch
     sizes would need a margin above it."""
     again = "one by one" if near <= _ALONE else "in smaller runs, some of them one by one"
+    goes_on = target.claim.feedback is not None or target.claim.closed_loop
+    kept = ""
+    if goes_on and is_resumable(target):
+        kept = f"; read item by item, decisions within {CLOSE:g} of the largest output as a whole"
     return (
         f"as computed by the original runtime from {target.claim.dtype} inputs, in the order of "
-        f"the domain in blocks of {BLOCK}; decisions within the float noise also {again}"
+        f"the domain in blocks of {BLOCK}; decisions within the float noise also {again}{kept}"
     )
 
 

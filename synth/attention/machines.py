@@ -78,12 +78,19 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
         if len(machine.answers) in known and depth < _DEPTHS[-1]:
             continue
         known.add(len(machine.answers))
-        for late in (_NEVER, late_answers(problem, name, machine)):
-            program = to_program(machine, problem.target.domain.fields[0], late)
+        finer = by_last_item(machine)
+        for whole, late in (
+            (machine, _NEVER),
+            (machine, late_answers(problem, name, machine)),
+            (finer, late_answers(problem, name, finer)),
+        ):
+            if whole is finer and not late:
+                continue
+            program = to_program(whole, problem.target.domain.fields[0], late)
             wrong = len(disagreements(problem, program, fewest))
             if wrong < fewest:
                 fewest = wrong
-                evidence = {"attention": {"found as": "machine", "states": len(machine.answers)}}
+                evidence = {"attention": {"found as": "machine", "states": len(whole.answers)}}
                 yield Hypothesis(program, "machines", len(tree.answers), evidence)
             if wrong == 0:
                 return
@@ -138,6 +145,25 @@ def merged(tree: Tree) -> Machine | None:
         for item in sorted(after[node], key=repr)
     }
     return Machine(tuple(tree.answers[node] for node in states), steps)
+
+
+def by_last_item(machine: Machine) -> Machine:
+    """The same machine with a state for each of its states and the item read last."""
+    known: dict[tuple[Any, int], int] = {(None, 0): 0}
+    waiting: deque[tuple[Any, int]] = deque([(None, 0)])
+    steps: dict[tuple[int, Any], int] = {}
+    items = sorted({item for _, item in machine.steps}, key=repr)
+    while waiting:
+        place = waiting.popleft()
+        for item in items:
+            after = machine.steps.get((place[1], item))
+            if after is None:
+                continue
+            if (item, after) not in known:
+                known[item, after] = len(known)
+                waiting.append((item, after))
+            steps[known[place], item] = known[item, after]
+    return Machine(tuple(machine.answers[state] for _, state in known), steps)
 
 
 def late_answers(problem: Problem, name: str, machine: Machine) -> dict[tuple[int, int], Any]:

@@ -152,6 +152,18 @@ def test_a_machine_may_leave_its_rule_at_the_last_length():
     assert "LATE.get((n, k), ANSWERS[k]) for n, k in enumerate([0] + states)" in text
 
 
+def test_what_a_machine_does_late_may_hang_on_the_last_item():
+    def answered(s):
+        prefixes = [s[:k] for k in range(len(s) + 1)]
+        late = len(s) == 7 and sum(s) % 3 == 1 and s[-1] == 1
+        return [*(sum(p) % 3 for p in prefixes[:-1]), 5 if late else sum(s) % 3]
+
+    target = black_box('s: seq(tokens("ab"), 0..7)', answered)
+    text = first_exact(target, proposer=machines.propose)
+    # Of the three states, that of one is two: an a was read last, or a b.
+    assert text.split("LATE = ")[1].split("\n")[0].count(": 5") == 1
+
+
 def test_answers_that_are_late_in_many_places_are_no_rule():
     machine = machines.Machine((0, 1), {(0, "a"): 1, (1, "a"): 0})
     words = {"s": np.array([["a"] * 20])}
