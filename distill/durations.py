@@ -43,6 +43,11 @@ class Budget:
         late = now - self.started - _LOADING * tolerance(self.seconds)
         return max(self.seconds - max(0.0, late), 0.5 * self.seconds)
 
+    @property
+    def report(self) -> float:
+        """When the report is to be drawn: a little before the end of the tolerance."""
+        return self.started + self.seconds + 0.8 * tolerance(self.seconds)
+
 
 def tolerance(seconds: float) -> float:
     """By how many seconds a run of `seconds` may be late, from its start to its last file."""
