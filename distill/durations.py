@@ -26,7 +26,7 @@ def bytes_of(text: str) -> int:
     return int(float(found[1]) * {"M": 2**20, "G": 2**30}[found[2].upper()])
 
 
-_LOADING = 0.4
+_LOADING = 0.2
 """What loading may take of the tolerance before it counts."""
 
 
@@ -46,7 +46,7 @@ class Budget:
     @property
     def report(self) -> float:
         """When the report is to be drawn: a little before the end of the tolerance."""
-        return self.started + self.seconds + 0.8 * tolerance(self.seconds)
+        return self.started + self.seconds + 0.6 * tolerance(self.seconds)
 
 
 def tolerance(seconds: float) -> float:
