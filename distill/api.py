@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time as clock
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -119,9 +120,10 @@ class Result:
     def counterexample(self) -> Counterexample | None:
         return self.inner.counterexample
 
-    def save(self, folder: str | Path) -> tuple[Path, ...]:
-        """Writes program.py, certificate.json, summary.txt and report.html.  Raises D131 for a
-        network that lives in memory only: a certificate must name a file."""
+    def save(self, folder: str | Path, *, until: float = math.inf) -> tuple[Path, ...]:
+        """Writes program.py, certificate.json, summary.txt and report.html, in which only what is
+        drawn by `until` (a value of time.monotonic()) is shown.  Raises D131 for a network that
+        lives in memory only: a certificate must name a file."""
         if self.task is None:
             raise DistillError(
                 "D131",
@@ -134,7 +136,7 @@ class Result:
         folder = Path(folder)
         written = emit.save(self.inner, self.task, folder)
         account = from_result(self.inner, self.task.name, (f"distill check {folder}",))
-        return (*written, write(account, folder / "report.html"))
+        return (*written, write(account, folder / "report.html", until=until))
 
     def __str__(self) -> str:
         return emit.summary(self.inner)

@@ -32,7 +32,7 @@ def equal_rows(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 0.0) -> 
     if same.dtype == object or ours.dtype == object or theirs.dtype == object:
         pairs = zip(ours.reshape(rows, -1).tolist(), theirs.reshape(rows, -1).tolist(), strict=True)
         return np.array([_listed(a) == _listed(b) for a, b in pairs], bool)
-    return np.asarray(same.reshape(rows, -1).all(axis=1))
+    return same if same.ndim == 1 else np.asarray(same.reshape(rows, -1).all(axis=1))
 
 
 def _equal_numbers(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

@@ -75,7 +75,9 @@ def run_defined(program: Program, batch: Mapping[str, np.ndarray]) -> tuple[np.n
     defined = np.ones(rows, bool)
     results: np.ndarray | None = None
     while defined.any() and results is None:
-        chosen = {name: np.asarray(column)[defined] for name, column in batch.items()}
+        chosen = dict(batch)
+        if not defined.all():
+            chosen = {name: np.asarray(column)[defined] for name, column in batch.items()}
         try:
             results = run(program, chosen)
         except Undefined as undefined:
@@ -86,6 +88,8 @@ def run_defined(program: Program, batch: Mapping[str, np.ndarray]) -> tuple[np.n
                 defined[positions[np.broadcast_to(undefined.rows, positions.shape)]] = False
     if results is None:
         return np.zeros(rows, np.int64), defined
+    if defined.all():
+        return results, defined
     full = np.zeros((rows, *results.shape[1:]), results.dtype)
     full[defined] = results
     return full, defined

@@ -144,7 +144,7 @@ def tally(
     closest = int(np.argmin(margins))
     return Tally(
         count,
-        hashlib.sha256(canonical_bytes(evaluation.values)).digest(),
+        hashlib.sha256(canonical(evaluation.values)).digest(),
         False,
         len(wrong),
         tuple(wrong[:_KEPT].tolist()),
@@ -252,12 +252,12 @@ def arithmetic(target: Target, near: int = 0) -> str:
     )
 
 
-def canonical_bytes(values: np.ndarray) -> bytes:
+def canonical(values: np.ndarray) -> bytes | memoryview:
     """Decoded values in a form that does not depend on storage: for the digest."""
     if values.dtype.kind in "iub":
-        return np.ascontiguousarray(values.astype(np.int64)).tobytes()
+        return np.ascontiguousarray(values, np.int64).data
     if values.dtype.kind == "f":
-        return np.ascontiguousarray(values.astype(np.float64)).tobytes()
+        return np.ascontiguousarray(values, np.float64).data
     return repr(values.tolist()).encode()
 
 
