@@ -42,7 +42,11 @@ class Refused(Exception):
 
 
 class NoValue(Exception):
-    """The program has no value on an input: Python would raise, or a bound is exceeded."""
+    """The program has no value on an input: Python would raise."""
+
+
+class Beyond(NoValue):
+    """The checker has no value on an input, for a bound is exceeded: Python may have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,8 @@ def _function(node: ast.FunctionDef, constants: Environment) -> Function:
             finished, result = block(environment)
         except (ArithmeticError, ValueError, LookupError, TypeError) as error:
             raise NoValue(str(error)) from None
+        except (RecursionError, MemoryError) as error:
+            raise Beyond(f"the value is too large: {error}") from None
         if not finished:
             raise NoValue("the function returned nothing")
         return result
@@ -197,7 +203,7 @@ def _loop(names: Any, source: Term, body: Block) -> Block:
 def _counted(environment: Environment) -> None:
     environment[_ROUNDS] += 1
     if environment[_ROUNDS] > _MOST_ROUNDS:
-        raise NoValue("over a million rounds")
+        raise Beyond("over a million rounds")
 
 
 def _targets(node: ast.expr) -> Any:
@@ -222,9 +228,9 @@ def _bound(environment: Environment, names: Any, value: Any) -> tuple[bool, Any]
 
 
 def _appended(items: Any, value: Any) -> tuple[bool, Any]:
-    if not isinstance(items, list) or len(items) >= _MOST_ITEMS:
-        raise NoValue("append to what is no list, or to one of a million")
-    items.append(value)
+    _of(items, list).append(value)
+    if len(items) > _MOST_ITEMS:
+        raise Beyond("a list of over a million items")
     return False, None
 
 
@@ -368,27 +374,27 @@ def _operation(op: ast.operator, node: ast.AST) -> Callable[[Any, Any], Any]:
 
 def _plus(a: Any, b: Any) -> Any:
     if isinstance(a, (list, tuple, str)) and len(a) + len(b) > _MOST_ITEMS:
-        raise NoValue("a sequence of over a million items")
+        raise Beyond("a sequence of over a million items")
     return a + b
 
 
 def _times(a: Any, b: Any) -> Any:
     if isinstance(a, int) and isinstance(b, int):
         if a.bit_length() + b.bit_length() > 1 << 20:
-            raise NoValue("a number of over a million bits")
+            raise Beyond("a number of over a million bits")
     elif isinstance(a, (list, tuple, str)) and len(a) * max(b, 0) > _MOST_ITEMS:
-        raise NoValue("a sequence of over a million items")
+        raise Beyond("a sequence of over a million items")
     elif isinstance(b, (list, tuple, str)):
-        raise NoValue("a count stands after its sequence")
+        raise Beyond("a count stands after its sequence")
     return a * b
 
 
 def _power(a: Any, b: Any) -> Any:
-    if isinstance(a, int) and isinstance(b, int) and (b < 0 or a.bit_length() * b > _MOST_BITS):
-        raise NoValue("the exponent is negative or the power too large")
+    if isinstance(a, int) and isinstance(b, int) and a.bit_length() * b > _MOST_BITS:
+        raise Beyond("a power of over 4096 bits")
     result = a**b
-    if isinstance(result, complex):
-        raise NoValue("a complex number")
+    if type(result) is not type(a + b):
+        raise Beyond("a power of another kind: of a negative exponent, or complex")
     return result
 
 
@@ -411,7 +417,7 @@ def _number(value: Any) -> Any:
 def _range(*ends: int) -> range:
     span = range(*ends)
     if len(span) > _MOST_ITEMS:
-        raise NoValue("a range of over a million numbers")
+        raise Beyond("a range of over a million numbers")
     return span
 
 
@@ -515,6 +521,7 @@ def _refused(node: ast.AST, reason: str) -> Refused:
 
 ALONE = 2048
 _SMALL = 5_000_000
+_UNSTEADY = "an input gets another value when it is run alone"
 _CLOSE = 1e-4
 """Decisions so near to a tie, beside the clearest of their block, are also run one by one."""
 ELSEWHERE = {"branch_and_bound": "verify.branch_and_bound", "invariant": "verify.invariants"}
@@ -615,8 +622,9 @@ def _compared(
     function: Function, target: Target, shapes: Iterator[Shape], deadline: float, *, every: bool
 ) -> Outcome:
     digest = hashlib.sha256()
-    inputs, wrong, margin = 0, 0, math.inf
+    inputs, wrong, margin, limit = 0, 0, math.inf, ""
     first: tuple[Mapping[str, Any], Any, Any] | None = None
+    tolerance = target.claim.decode.tolerance
     for shape in shapes:
         size = target.domain.shape_size(shape)
         if size is None:
@@ -636,40 +644,54 @@ def _compared(
             digest.update(hashlib.sha256(_bytes(evaluation.values)).digest())
             theirs = evaluation.values.tolist()
             columns = [batch[name].tolist() for name in function.parameters]
-            rows = zip(*columns, strict=True) if columns else ((),) * count
-            for row, values in enumerate(rows):
+            ours: list[Any] = []
+            for row, values in enumerate(zip(*columns, strict=True) if columns else ((),) * count):
                 if time.monotonic() > deadline:
                     return Outcome("undecided", f"time is up after {inputs + row} inputs", inputs)
-                ours = _value(function, values)
-                if not _same(ours, theirs[row], target.claim.decode.tolerance):
+                ours.append(_value(function, values))
+                if isinstance(ours[row], Beyond):
+                    limit = limit or f"the program on {target.domain.row(batch, row)}: {ours[row]}"
+                elif not _same(ours[row], theirs[row], tolerance):
                     wrong += 1
                     if first is None:
-                        first = target.domain.row(batch, row), ours, theirs[row]
+                        alone = _alone(target, batch, row)
+                        if _same(ours[row], alone, tolerance):
+                            limit = _UNSTEADY
+                        else:
+                            first = target.domain.row(batch, row), ours[row], alone
             inputs += count
-            if first is None and not _steady(target, batch, evaluation, every):
-                return Outcome("undecided", "an input gets another value when it is run alone")
+            if first is None and not limit and not _steady(target, batch, ours, evaluation, every):
+                return Outcome("undecided", _UNSTEADY)
     if first is not None:
         return Outcome("broken", "", inputs, digest.hexdigest(), first, wrong)
+    if limit:
+        return Outcome("undecided", limit, inputs)
     if inputs == 0:
         return Outcome("undecided", "no input satisfies the domain's condition")
     return Outcome("holds", "", inputs, digest.hexdigest(), margin=margin)
 
 
-def _steady(target: Target, batch: dict[str, np.ndarray], found: Evaluation, every: bool) -> bool:
-    """Do inputs that are nearly tied, or all, get the same value when they are run alone?"""
-    margins = found.margins
-    clearest = float(margins[np.isfinite(margins)].max(initial=0.0))
-    for row in np.flatnonzero(every | (margins <= _CLOSE * clearest)).tolist():
-        again = target.evaluate({name: column[row : row + 1] for name, column in batch.items()})
-        same = _same(again.values.tolist(), found.values[row : row + 1].tolist(), 0.0)
-        if not same and target.claim.decode.rule != "value":
-            return False
-    return True
+def _steady(
+    target: Target, batch: dict[str, np.ndarray], ours: list[Any], found: Evaluation, every: bool
+) -> bool:
+    """Do inputs that are nearly tied, or all, get the program's value when they are run alone?"""
+    clearest = float(found.margins[np.isfinite(found.margins)].max(initial=0.0))
+    rows = np.flatnonzero(every | (found.margins <= _CLOSE * clearest)).tolist()
+    tolerance = target.claim.decode.tolerance
+    return all(_same(ours[row], _alone(target, batch, row), tolerance) for row in rows)
+
+
+def _alone(target: Target, batch: dict[str, np.ndarray], row: int) -> Any:
+    """The network's value on one row that is run by itself."""
+    one = {name: column[row : row + 1] for name, column in batch.items()}
+    return target.evaluate(one).values.tolist()[0]
 
 
 def _value(function: Function, values: tuple[Any, ...]) -> Any:
     try:
         return function.run(*values)
+    except Beyond as limit:
+        return limit
     except NoValue:
         return NoValue
 
