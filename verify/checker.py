@@ -175,7 +175,7 @@ def _statement(node: ast.stmt) -> Block:
             )
         case ast.Expr(value=ast.Call(func=ast.Attribute(attr="append") as function, args=[value])):
             items, term = _term(function.value), _term(value)
-            return lambda environment: _appended(items(environment), term(environment))
+            return lambda environment: _appended(environment, items(environment), term(environment))
         case ast.If(test=test, body=body, orelse=orelse):
             condition = _term(test)
             then, otherwise = _block(body), _block(orelse)
@@ -200,8 +200,8 @@ def _loop(names: Any, source: Term, body: Block) -> Block:
     return run
 
 
-def _counted(environment: Environment) -> None:
-    environment[_ROUNDS] += 1
+def _counted(environment: Environment, rounds: int = 1) -> None:
+    environment[_ROUNDS] += rounds
     if environment[_ROUNDS] > _MOST_ROUNDS:
         raise Beyond("over a million rounds")
 
@@ -227,11 +227,30 @@ def _bound(environment: Environment, names: Any, value: Any) -> tuple[bool, Any]
     return False, None
 
 
-def _appended(items: Any, value: Any) -> tuple[bool, Any]:
+def _appended(environment: Environment, items: Any, value: Any) -> tuple[bool, Any]:
+    _counted(environment, _weight(value))
     _of(items, list).append(value)
-    if len(items) > _MOST_ITEMS:
-        raise Beyond("a list of over a million items")
     return False, None
+
+
+def _weight(value: Any) -> int:
+    """How many items a value holds, those of its items counted too.  A few lines of text can nest
+    so many that Python's comparison of two of them would never end."""
+    weight, waiting = 1, [value]
+    while waiting:
+        items = waiting.pop()
+        if isinstance(items, (list, tuple)):
+            weight += len(items)
+            if weight > _MOST_ITEMS:
+                raise Beyond("a sequence of over a million items")
+            waiting += [item for item in items if isinstance(item, (list, tuple))]
+    return weight
+
+
+def _weighed(value: Any) -> Any:
+    """The value, if it holds at most a million items."""
+    _weight(value)
+    return value
 
 
 # Expressions.
@@ -262,10 +281,10 @@ def _term(node: ast.expr) -> Term:
             return lambda environment: items(environment)[place(environment)]
         case ast.List(elts=elements):
             parts = [_term(element) for element in elements]
-            return lambda environment: [part(environment) for part in parts]
+            return lambda environment: _weighed([part(environment) for part in parts])
         case ast.Tuple(elts=elements):
             parts = [_term(element) for element in elements]
-            return lambda environment: tuple(part(environment) for part in parts)
+            return lambda environment: _weighed(tuple(part(environment) for part in parts))
         case ast.Dict():
             table = _literal(node)
             return lambda environment: table
@@ -355,7 +374,7 @@ def _comprehension(element: ast.expr, clause: ast.comprehension) -> Term:
             if all(condition(inner) for condition in conditions):
                 result.append(term(inner))
         environment[_ROUNDS] = inner[_ROUNDS]
-        return result
+        return _weighed(result)
 
     return run
 
@@ -373,16 +392,18 @@ def _operation(op: ast.operator, node: ast.AST) -> Callable[[Any, Any], Any]:
 
 
 def _plus(a: Any, b: Any) -> Any:
-    if isinstance(a, (list, tuple, str)) and len(a) + len(b) > _MOST_ITEMS:
-        raise Beyond("a sequence of over a million items")
-    return a + b
+    if isinstance(a, str) and len(a) + len(b) > _MOST_ITEMS:
+        raise Beyond("a text of over a million letters")
+    return _weighed(a + b) if isinstance(a, (list, tuple)) else a + b
 
 
 def _times(a: Any, b: Any) -> Any:
     if isinstance(a, int) and isinstance(b, int):
         if a.bit_length() + b.bit_length() > 1 << 20:
             raise Beyond("a number of over a million bits")
-    elif isinstance(a, (list, tuple, str)) and len(a) * max(b, 0) > _MOST_ITEMS:
+    elif isinstance(a, str) and len(a) * b > _MOST_ITEMS:
+        raise Beyond("a text of over a million letters")
+    elif isinstance(a, (list, tuple)) and (_weight(a) - 1) * b > _MOST_ITEMS:
         raise Beyond("a sequence of over a million items")
     elif isinstance(b, (list, tuple, str)):
         raise Beyond("a count stands after its sequence")
@@ -435,7 +456,7 @@ _FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "tuple": (1, 1, lambda xs: tuple(_iterated(xs))),
     "range": (1, 3, _range),
     "enumerate": (1, 1, lambda xs: list(enumerate(_iterated(xs)))),
-    "zip": (1, 99, lambda *xs: list(zip(*map(_iterated, xs), strict=False))),
+    "zip": (1, 99, lambda *xs: _weighed(list(zip(*map(_iterated, xs), strict=False)))),
     "int": (1, 1, lambda x: int(_number(x))),
     **{
         f"math.{name}": (1, 1, getattr(math, name))

@@ -416,7 +416,10 @@ class _Comparison(Primitive):
             return self._unlike(a, b)
         if is_integral(a) != is_integral(b) and "f" in (a.dtype.kind, b.dtype.kind):
             a, b = exact_float(as_number(a)), exact_float(as_number(b))
-        return np.asarray(self.compare(a, b), bool)
+        try:
+            return np.asarray(self.compare(a, b), bool)
+        except TypeError:
+            raise Beyond(f"{self.infix} between text and numbers") from None
 
     def _unlike(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         raise Beyond(f"{self.infix} between text and numbers")

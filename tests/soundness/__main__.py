@@ -24,17 +24,18 @@ from tests.programs import Failed, Generator, batches_of, inputs_of, plain, pyth
 from tests.programs import same as equal
 from tests.soundness.claims import (
     Case,
+    agrees,
     edge_cases,
     exploit,
     falsehood,
     inputs,
-    is_right,
     mutants,
     network_of,
     random_claim,
     random_program,
     translated,
     trigger,
+    truth,
     values_of,
     verdict_of,
 )
@@ -108,6 +109,7 @@ def mutated(wanted: int, seed: int) -> Count:
         target = network_of(values_of(program, domain), domain)
         if not isinstance(verdict_of(enumeration.verify, Case("", target, program)), Proved):
             count.false.append(f"seed {number}: a true claim is not proved")
+        rows = [(row, truth(target, row)) for row in inputs(domain)]
         for mutant in mutants(program, number, 20):
             case = Case(f"mutant of {number}", target, mutant)
             try:
@@ -117,10 +119,11 @@ def mutated(wanted: int, seed: int) -> Count:
                 continue
             verdict = verdict_of(enumeration.verify, case)
             run = python_function(mutant)
-            differs = not all(is_right(case, row, run) for row in inputs(domain))
+            differs = not all(agrees(case, row, run, theirs) for row, theirs in rows)
             count.done += 1
             count.note("differ" if differs else "equal")
-            if isinstance(verdict, Refuted) != differs or falsehood(case, verdict):
+            kind = Refuted if differs else Proved
+            if not isinstance(verdict, kind) or (differs and falsehood(case, verdict)):
                 count.false.append(f"seed {number}: {to_python(mutant)} {verdict}")
         number += 1
     count.notes["programs"] = number - seed
