@@ -173,6 +173,10 @@ class Scope:
                 return self.conditional(call)
             case "and" | "or":
                 return self.connective(call)
+            case "get":
+                return self.lookup(call)
+            case "any" | "all" if isinstance(call.args[0], Comprehension):
+                return self.quantified(call)
         if call.primitive not in PRIMITIVES:
             raise Beyond(f"{call.primitive} is no primitive of programs")
         args = [self.evaluate(arg) for arg in call.args]
@@ -234,6 +238,33 @@ class Scope:
         for condition, value in reversed(branches):
             result = chosen(condition, value, result, self.rank)
         return result
+
+    def lookup(self, call: Call) -> Value:
+        """`T.get(k, d)`, which is also how `if k in T: return T[k]` is read: whether Python
+        evaluates the default where the key is there depends on how it is written."""
+        primitive, contains = PRIMITIVES["get"], PRIMITIVES["contains"]
+        assert isinstance(primitive, SequencePrimitive) and isinstance(contains, SequencePrimitive)
+        table, key = (self.evaluate(arg) for arg in call.args[:2])
+        try:
+            default = self.evaluate(call.args[2])
+        except Undefined as undefined:
+            raises = undefined.rows if not isinstance(undefined, Beyond) else None
+            if raises is not None and self.rank == 0:
+                raises = raises & ~scalar(contains.batched(0, key, table), "in")
+                if raises.any():
+                    raise Undefined(undefined.reason, raises) from None
+            raise Beyond(undefined.reason, undefined.rows) from None
+        return primitive.batched(self.rank, table, key, default)
+
+    def quantified(self, call: Call) -> Value:
+        """`any` and `all` of a generator, which Python does not go through to the end."""
+        primitive = PRIMITIVES[call.primitive]
+        assert isinstance(primitive, SequencePrimitive)
+        try:
+            truth = self.evaluate(call.args[0])
+        except Undefined as undefined:
+            raise Beyond(undefined.reason, undefined.rows) from None
+        return primitive.batched(self.rank, truth)
 
     def connective(self, call: Call) -> Value:
         primitive = PRIMITIVES[call.primitive]

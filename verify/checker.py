@@ -20,6 +20,7 @@ import operator
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import GeneratorType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -289,7 +290,8 @@ def _term(node: ast.expr) -> Term:
             table = _literal(node)
             return lambda environment: table
         case ast.ListComp(elt=element, generators=[clause]):
-            return _comprehension(element, clause)
+            items = _comprehension(element, clause)
+            return lambda environment: _weighed(list(items(environment)))
         case ast.GeneratorExp(elt=element, generators=[clause]):
             return _comprehension(element, clause)
         case ast.Call(func=function, args=args, keywords=[]):
@@ -365,22 +367,26 @@ def _comprehension(element: ast.expr, clause: ast.comprehension) -> Term:
     names, source, term = _targets(clause.target), _term(clause.iter), _term(element)
     conditions = [_term(condition) for condition in clause.ifs]
 
-    def run(environment: Environment) -> list[Any]:
+    def run(environment: Environment) -> Iterator[Any]:
+        return generated(environment, _iterated(source(environment)))
+
+    def generated(environment: Environment, items: Any) -> Iterator[Any]:
         inner = dict(environment)
-        result = []
-        for item in _iterated(source(environment)):
-            _counted(inner)
+        for item in items:
+            _counted(environment)
+            inner[_ROUNDS] = environment[_ROUNDS]
             _bound(inner, names, item)
-            if all(condition(inner) for condition in conditions):
-                result.append(term(inner))
-        environment[_ROUNDS] = inner[_ROUNDS]
-        return _weighed(result)
+            kept = all(condition(inner) for condition in conditions)
+            value = term(inner) if kept else None
+            environment[_ROUNDS] = inner[_ROUNDS]
+            if kept:
+                yield value
 
     return run
 
 
 def _iterated(value: Any) -> Any:
-    if not isinstance(value, (list, tuple, str, range, set)):
+    if not isinstance(value, (list, tuple, str, range, set, GeneratorType)):
         raise NoValue(f"{type(value).__name__} is no sequence")
     return sorted(value) if isinstance(value, set) else value
 

@@ -167,3 +167,14 @@ def test_a_real_value_is_also_compared_when_the_input_is_run_alone() -> None:
     target = Target(Domain("a: int[0..3]"), claim, runtime)
     verdict = rechecked("def program(a):\n    return a\n", target, recorded("enumeration"), np.inf)
     assert isinstance(verdict, Unknown) and "run alone" in verdict.reason
+
+
+@pytest.mark.parametrize("loop", ["for i in range(60):\n        {}", "{}"])
+def test_sequences_that_nest_without_end_are_bounded(loop: str) -> None:
+    from verify.checker import Beyond, function_of
+
+    lines = "x = [x, x]\n    y = [y, y]" if loop == "{}" else "x = [x, x]\n        y = [y, y]"
+    body = "\n    ".join([lines] * 60) if loop == "{}" else loop.format(lines)
+    text = f"def program(a):\n    x = [a]\n    y = [a]\n    {body}\n    return x == y\n"
+    with pytest.raises(Beyond, match="over a million items"):
+        function_of(text).run(1)

@@ -338,3 +338,39 @@ def test_a_decision_list_of_a_thousand_lines_is_read_run_and_printed() -> None:
     assert run(program, {"a": np.array([3, 999, 1000])}).tolist() == [9, 998001, -1]
     assert to_python(parse(to_python(program))) == to_python(program)
     assert Literal(True) != Literal(1)
+
+
+SHORT = [
+    ("return any(6 // v > a for v in [1, 0])", 0, True),
+    ("return all(6 // v < a for v in [1, 0])", 0, False),
+    ("return TABLE[a] if a in TABLE else 7 // a", 0, 5),
+]
+
+
+@pytest.mark.parametrize(("line", "a", "value"), SHORT)
+def test_what_python_stops_before_refutes_nothing(line: str, a: int, value: Any) -> None:
+    text = f"TABLE = {{0: 5}}\n\n\ndef program(a):\n    {line}\n"
+    program = parse(text)
+    assert python_function(program)(a=a) == value
+    assert checker.function_of(text).run(a) == value
+    found = run_within(program, {"a": np.array([a, 9])})
+    assert found.beyond[0] or found.results[0] == value
+    assert not (~found.defined & ~found.beyond)[0]
+
+
+def test_where_a_lookup_needs_its_default_python_raises() -> None:
+    program = parse("T = {1: 5}\n\n\ndef program(a):\n    return T.get(a, 7 // a)\n")
+    found = run_within(program, {"a": np.array([0, 1, 7])})
+    assert (found.defined.tolist(), found.beyond.tolist()) == ([False, True, True], [False] * 3)
+
+
+def test_text_compared_with_a_number_that_nothing_reaches_is_no_error() -> None:
+    program = parse('def program(a, w):\n    return a == 0 and ("x" if a else w[a]) < "b"\n')
+    found = run_within(program, {"a": np.array([1, 2]), "w": np.zeros((2, 0), np.int64)})
+    assert (found.defined | found.beyond).all()
+
+
+def test_sums_of_reals_are_pythons_to_the_last_bit() -> None:
+    rows = np.random.default_rng(0).standard_normal((50, 40))
+    program = parse("def program(r):\n    return sum(r)\n")
+    assert run(program, {"r": rows}).tolist() == [sum(row) for row in rows.tolist()]
