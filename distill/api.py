@@ -18,6 +18,7 @@ from distill.frontends.registry import declared
 from distill.frontends.source import Source
 from distill.journal import Journal, key_of
 from distill.questions import asking_time, questions
+from distill.sources import text_of
 from distill.state import Report
 from distill.task import Task, from_table, read
 from distill.task import target as target_of
@@ -25,8 +26,8 @@ from dsl.claim import Counterexample, Hypothesis, Target, Verdict
 from dsl.domain import Domain
 from dsl.errors import DistillError
 from dsl.evaluate import call
-from dsl.parser import parse
 from dsl.program import Program
+from dsl.typecheck import typed
 from synth.problem import DataSet
 
 
@@ -224,7 +225,7 @@ def compile(  # the name that users expect
     given: tuple[Hypothesis, ...] = ()
     if start_from is not None:
         path = Path(start_from)
-        given = (Hypothesis(parse(path.read_text(encoding="utf-8"), path.name), "given"),)
+        given = (Hypothesis(typed(text_of(path), found.domain, path.name), "given"),)
     if journal is not None:
         journal.begin(key_of(found, seed))
         given += journal.hypotheses()

@@ -265,11 +265,18 @@ class Domain:
         rows = len(next(iter(batch.values())))
         if self.where is None or rows == 0:
             return np.ones(rows, bool)
-        from dsl.evaluate import run_defined
+        from dsl.evaluate import run_within
 
         inputs = tuple((name, None) for name in self.names)
-        values, defined = run_defined(Program("where", inputs, (), self.where), batch)
-        return np.asarray(values.astype(bool) & defined)
+        where = Program("where", inputs, (), self.where)
+        found = run_within(where, batch)
+        if found.reason:
+            raise DistillError(
+                "D111",
+                f"the condition of `{self.text}` has no value on some inputs: {found.reason}",
+                remedy="Python may have a value there, the language has none: write it otherwise",
+            )
+        return np.asarray(found.results.astype(bool) & found.defined)
 
     def contains(self, **values: Any) -> bool:
         """Is this one input in the domain?"""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dsl.agreement import agreeing, counterexample
+from dsl.agreement import agreeing, beyond, counterexample
 from dsl.claim import Counterexample, Evaluation, Proved, Refuted, Target, Unknown, Verdict
 from dsl.domain import BLOCK, Domain, Shape
 from dsl.generation import has_long_answers
@@ -227,7 +227,7 @@ def conclusion(
         example = smallest(program, target, ledger.found)
         if example is None:
             return Unknown(
-                f"{ledger.wrong} disagreements vanish when the input is run alone (near-ties)",
+                unconfirmed(program, ledger),
                 proven_fraction=1 - ledger.wrong / ledger.inputs,
                 evidence=evidence,
             )
@@ -240,6 +240,15 @@ def conclusion(
             evidence=evidence,
         )
     return Proved(method, str(target.domain), arithmetic(target, ledger.near_count), evidence)
+
+
+def unconfirmed(program: Program, ledger: Ledger) -> str:
+    """Why none of the disagreements is a counterexample."""
+    for batch, _ in ledger.found:
+        if reason := beyond(program, batch):
+            inputs = ", ".join(f"{name}={column[0]}" for name, column in batch.items())
+            return f"the program's value on {inputs} is beyond the language: {reason}"
+    return f"{ledger.wrong} disagreements vanish when the input is run alone (near-ties)"
 
 
 def arithmetic(target: Target, near: int = 0) -> str:
