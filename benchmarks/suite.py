@@ -158,6 +158,9 @@ def proven_domain(verdict: Mapping[str, Any]) -> str:
     parts = []
     if found.get("agrees_up_to_length") is not None:
         parts.append(f"agrees on all inputs of up to {found['agrees_up_to_length']} items")
+    if (beyond := found.get("beyond", {})).get("disagreements") is not None:
+        share = 100 * (1 - beyond["disagreements"] / beyond["samples"])
+        parts.append(f"{share:.2f} % of {beyond['samples']} longer ones")
     if found.get("proven"):
         parts.append(f"{100 * found['proven']:.2f} % of the volume")
         parts.append(f"{100 * found.get('refuted', 0.0):.2f} % differ")
@@ -183,7 +186,7 @@ def agreement_of(program: Any, target: Any) -> tuple[float, int]:
     import numpy as np
 
     from dsl.forcing import is_causal
-    from dsl.generation import has_long_answers
+    from dsl.generation import within_reach
     from dsl.reachable import sample
     from verify.sampling import matching
 
@@ -191,7 +194,7 @@ def agreement_of(program: Any, target: Any) -> tuple[float, int]:
     small = domain.raw_size is not None and domain.raw_size <= _EXHAUSTIVE
     right = total = 0
     deadline = time.monotonic() + 100
-    small = small and not target.claim.closed_loop and not has_long_answers(target)
+    small = small and not target.claim.closed_loop and within_reach(target, domain.raw_size or 0)
     if small:
         batches, forcing = domain.batches(), False
     else:

@@ -157,6 +157,10 @@ def summary(result: Result) -> str:
     evidence = getattr(result.verdict, "evidence", {})
     if "agrees_up_to_length" in evidence:
         lines += ["", f"agrees    on all inputs of up to {evidence['agrees_up_to_length']} items"]
+        beyond = evidence.get("beyond")
+        if beyond and beyond["samples"]:
+            share = 100 * (1 - beyond["disagreements"] / beyond["samples"])
+            lines[-1] += f", and {share:.2f} % of {beyond['samples']} longer ones"
     if evidence.get("near_ties"):
         lines += ["", f"near-ties {evidence['near_ties']}: decided within float noise; listed in"]
         lines += ["          certificate.json under evidence.near_tie_inputs"]

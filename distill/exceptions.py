@@ -17,7 +17,18 @@ import numpy as np
 from dsl.agreement import agreeing
 from dsl.claim import Target
 from dsl.evaluate import run_defined
-from dsl.program import Assign, Call, Constant, Expr, Literal, Loop, Program, Variable, size
+from dsl.program import (
+    Assign,
+    Call,
+    Comprehension,
+    Constant,
+    Expr,
+    Literal,
+    Loop,
+    Program,
+    Variable,
+    size,
+)
 from synth.code_length import boundary_distance, exception_bits
 from synth.mixing import exception_mask_bits
 from synth.problem import Observations
@@ -52,7 +63,7 @@ def with_exceptions(
     """The law with its exceptions on all inputs, which are given; None where inputs cannot be
     written as keys, or the law fails on thousands of them."""
     names = target.domain.names
-    if any(o.values.ndim != 1 or any(o.inputs[n].ndim != 1 for n in names) for o in observations):
+    if any(o.values.ndim > 2 or any(o.inputs[n].ndim != 1 for n in names) for o in observations):
         return None
     entries: list[tuple[tuple[Any, ...], Any]] = []
     for o in observations:
@@ -61,35 +72,83 @@ def with_exceptions(
         if len(entries) + len(rows) > _MOST:
             return None
         for row in rows:
-            value = o.values[row : row + 1].tolist()[0]
-            if isinstance(value, (list, float)):
+            value = _values(o.values[row : row + 1])[0]
+            if isinstance(value, float) or o.values.dtype.kind == "f":
                 return None
             entries.append((tuple(o.inputs[name][row].item() for name in names), value))
-    program = _joined(law, names, tuple(entries), _kinds(observations))
+    values = [value for o in observations for value in _values(o.values)]
+    kinds = dict.fromkeys(values)
+    if any(isinstance(value, tuple) for value in kinds):
+        program = _stopped(law, names, tuple(entries))
+    else:
+        program = _joined(law, names, tuple(entries), sorted(kinds, key=repr))
     if program is None:
         return None
-    values = np.concatenate([o.values for o in observations])
     wrong = _wrong(target, observations, law)
-    outcomes = len(np.unique(values))
-    bits = 6.0 * size(law) + _exception_bits(observations, names, law, wrong, outcomes)
-    common = values == _commonest(values)
-    plain = exception_bits(np.zeros(len(values), np.int64), ~common, outcomes)
+    bits = 6.0 * size(law) + _exception_bits(observations, names, law, wrong, len(kinds))
+    numbers = {kind: k for k, kind in enumerate(kinds)}
+    counts = np.bincount([numbers[value] for value in values])
+    common = np.array([numbers[value] for value in values]) == counts.argmax()
+    plain = exception_bits(np.zeros(len(values), np.int64), ~common, len(kinds))
     return Exceptions(law, tuple(entries), program, bits, plain, len(values))
+
+
+def _values(values: np.ndarray) -> list[Any]:
+    """The value of each row; a list of them as a tuple."""
+    return [tuple(x) if isinstance(x, list) else x for x in values.tolist()]
+
+
+def _stopped(
+    law: Program, names: tuple[str, ...], entries: tuple[tuple[tuple[Any, ...], Any], ...]
+) -> Program | None:
+    """A law that is a range, with other ends where the network stops elsewhere; None where its
+    exceptions are no such ranges."""
+    taken = {name for name, _ in law.constants} | set(names)
+    match law.result:
+        case Comprehension(Variable(item), (target,), Call("range", (start, stop, *rest)), None):
+            step = _step(rest)
+        case _:
+            return None
+    if step is None or item != target or NAME in taken or law.body or not entries:
+        return None
+    columns = [np.array(column) for column in zip(*(key for key, _ in entries), strict=True)]
+    starts, defined = run_defined(
+        replace(law, result=start), dict(zip(names, columns, strict=True))
+    )
+    stops = [
+        int(first) + step * len(value) for first, (_, value) in zip(starts, entries, strict=True)
+    ]
+    for first, end, (_, value) in zip(starts, stops, entries, strict=True):
+        if tuple(range(int(first), end, step)) != value:
+            return None
+    if not defined.all():
+        return None
+    variables = tuple(Variable(name) for name in names)
+    key: Expr = Call("tuple", variables) if len(names) > 1 else variables[0]
+    keys = (entry if len(names) > 1 else entry[0] for entry, _ in entries)
+    other = Call("get", (Constant(NAME), key, stop))
+    source = Call("range", (start, other, *rest))
+    return replace(
+        law,
+        result=Comprehension(Variable(item), (target,), source),
+        constants=(*law.constants, (NAME, dict(zip(keys, stops, strict=True)))),
+    )
+
+
+def _step(rest: Sequence[Expr]) -> int | None:
+    """The step of a range, 1 where none is written; None for one that is computed."""
+    match rest:
+        case []:
+            return 1
+        case [Literal(int() as step)]:
+            return step
+    return None
 
 
 def _wrong(target: Target, observations: Sequence[Observations], law: Program) -> np.ndarray:
     return np.concatenate(
         [~agreeing(law, o.inputs, o.values, target.claim.decode) for o in observations]
     )
-
-
-def _kinds(observations: Sequence[Observations]) -> list[Any]:
-    return list(np.unique(np.concatenate([o.values for o in observations])).tolist())
-
-
-def _commonest(values: np.ndarray) -> Any:
-    kinds, counts = np.unique(values, return_counts=True)
-    return kinds[counts.argmax()]
 
 
 def _exception_bits(

@@ -9,7 +9,7 @@ import numpy as np
 
 from dsl import types as t
 from dsl.claim import Target
-from dsl.generation import has_long_answers
+from dsl.generation import within_reach
 from dsl.limits import Limit
 from dsl.reachable import sample, structured
 from synth.problem import DataSet, Observations, observe
@@ -17,9 +17,8 @@ from synth.problem import DataSet, Observations, observe
 COMPLETE_ENTRIES = 3_000_000
 """Domains whose inputs and outputs have at most this many entries are observed in full."""
 _SAMPLE = 20_000
-_MANY_ANSWERS = 2000
-"""More inputs than this with long greedy answers are not observed in full."""
 _ROWS = 2000
+_MORE = 1.6
 
 
 def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observations, ...], bool]:
@@ -31,10 +30,15 @@ def observed(target: Target, seed: int, deadline: float) -> tuple[tuple[Observat
         default=1,
     )
     small = domain.raw_size is not None and domain.raw_size * longest <= COMPLETE_ENTRIES
-    many = (domain.raw_size or 0) > _MANY_ANSWERS and has_long_answers(target)
+    many = not within_reach(target, domain.raw_size or 0)
     if small and not target.claim.closed_loop and not many:
         batches: list[Observations] = []
-        with Limit(deadline) as limit:
+        until = deadline
+        if target.claim.feedback is not None:
+            # Which answers are exceptions is known only where all are.
+            now = time.monotonic()
+            until = now + _MORE * (deadline - now)
+        with Limit(until) as limit:
             for batch in domain.batches():
                 batches += observe(target, [batch])
         if not limit.passed:

@@ -18,6 +18,7 @@ from dsl.limits import Limit
 from synth.problem import Observations, Problem
 
 _CLOSING = 0.3
+_LOOKED_AT = 2000
 Report = Callable[[str, Mapping[str, Any]], None]
 """Called with a phase and its figures, for progress displays and journals."""
 
@@ -92,8 +93,7 @@ class Search:
 
     @property
     def outcomes(self) -> int:
-        """How many values were observed, roughly."""
-        first = self.observations[0].values
-        if first.dtype == object:
-            return min(len({repr(value) for value in first[:2000].tolist()}), 1000)
-        return int(min(len(np.unique(first.reshape(len(first), -1)[:2000])), 1000))
+        """How many values were observed, roughly; a list counts as one value."""
+        rows = max(8, _LOOKED_AT // max(len(self.observations), 1))
+        found = {repr(value) for o in self.observations for value in o.values[:rows].tolist()}
+        return min(len(found), 1000)

@@ -9,12 +9,14 @@ import numpy as np
 from dsl.claim import Batch, Claim, Evaluation, Feedback, Target
 from dsl.decoding import decoded, packed, values_of
 from dsl.errors import DistillError
-from dsl.prefixes import begun, continued, is_fixed
+from dsl.prefixes import begun, continued, is_fixed, is_resumable
 from dsl.program import Expr
 
 _FEW = 16
 _LONG = 32
-_BLOCK = 1024
+_ENDED = 0.2
+_MANY, _TIMES = 2048, 12
+_BLOCK = 256
 """So many prompts are answered together, and what is kept for them is forgotten then."""
 
 
@@ -58,22 +60,27 @@ def _answers(
     margins = np.full(rows, np.inf)
     if steps == 0:
         return np.zeros((rows, 0), np.int64), margins
-    alive = np.arange(rows)
+    running = np.arange(rows)
+    ended = np.zeros(rows, bool)
     prefixes = begun(target, sequence)
     while True:
         values = prefixes.last.values
-        margins[alive] = np.minimum(margins[alive], prefixes.last.margins)
-        column = np.full(rows, feedback.until, values.dtype) if len(alive) < rows else values
-        column[alive] = values
+        alive = ~ended[running]
+        least = np.minimum(margins[running], prefixes.last.margins)
+        margins[running] = np.where(alive, least, margins[running])
+        column = np.full(rows, feedback.until, values.dtype) if len(running) < rows else values
+        column[running] = values
         columns.append(column)
-        goes_on = np.ones(len(alive), bool)
         if feedback.until is not None:
-            goes_on = np.asarray(values != feedback.until)
-        if len(columns) == steps or not goes_on.any():
+            ended[running] |= np.asarray(values == feedback.until)
+        if len(columns) == steps or ended.all():
             return np.stack(columns, 1), margins
-        going = np.flatnonzero(goes_on)
+        # What has ended runs along until it is a good part: to leave it out copies the others.
+        going = np.arange(len(running))
+        if ended[running].mean() > _ENDED:
+            going = np.flatnonzero(~ended[running])
         prefixes = continued(target, prefixes, going, token_ids(values[going], tokens))
-        alive = alive[going]
+        running = running[going]
 
 
 def _widened(table: np.ndarray, width: int, until: Any) -> np.ndarray:
@@ -123,12 +130,19 @@ def step_count(feedback: Feedback, batch: Batch) -> int:
 
 
 def has_long_answers(target: Target) -> bool:
-    """May a greedy answer take dozens of passes?  Then thousands of inputs are out of reach."""
+    """May a greedy answer take dozens of passes?"""
     feedback = target.claim.feedback
     if feedback is None:
         return False
     batches = target.domain.sample(_FEW, np.random.default_rng(0))
     return max((step_count(feedback, batch) for batch in batches), default=0) > _LONG
+
+
+def within_reach(target: Target, count: int) -> bool:
+    """Can so many inputs be answered?  Not thousands of them where each answer takes dozens of
+    passes; ten times as many where passes go on from what was kept."""
+    most = _MANY * (_TIMES if is_resumable(target) else 1)
+    return count <= most or not has_long_answers(target)
 
 
 def generation_start(claim: Claim, batch: Batch) -> int:

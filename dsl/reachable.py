@@ -191,12 +191,31 @@ def _longer(walked: Walk, blocks: list[Words], may: list[np.ndarray]) -> Iterato
             yield grown if total <= KEPT else replace(grown, prefixes=None)
 
 
+def evenly(
+    target: Target, count: int, longer_than: int, rng: np.random.Generator
+) -> list[dict[str, np.ndarray]]:
+    """About `count` random inputs of a target with one sequence, every length above one as likely
+    as another; of a closed loop walks, which may end early."""
+    domain = target.domain
+    name, kind = loop_sequence(domain)
+    low = max(kind.low, longer_than + 1)
+    high = low + _SPAN if kind.high is None else kind.high
+    lengths = rng.integers(low, high + 1, count)
+    if target.claim.closed_loop:
+        return [b for b in _walks(target, lengths, rng) if b[name].shape[1] >= low]
+    found = []
+    for length, share in zip(*np.unique(lengths, return_counts=True), strict=True):
+        batch = domain.sample_shape(Shape(((name, int(length)),)), int(share), rng)
+        if batch is not None and rows_of(batch):
+            found.append(batch)
+    return found
+
+
 def _walked(target: Target, count: int, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
-    """Different random walks, uniform over what may follow: half of them short, the others of a
-    few lengths, the greatest among them, where a network may leave its rule.  Some hundreds at a
-    time at most: the answers on a walk cover all its prefixes; of few, none is long."""
-    name, kind = loop_sequence(target.domain)
-    items = alphabet(kind)
+    """Different random walks, half of them short, the others of a few lengths, the greatest among
+    them, where a network may leave its rule.  Some hundreds at a time at most: the answers on a
+    walk cover all its prefixes; of few, none is long."""
+    _, kind = loop_sequence(target.domain)
     high = kind.low + _SPAN if kind.high is None else kind.high
     walks = min(count, _WALKS)
     # Few lengths, so that walks can be run together.
@@ -206,10 +225,19 @@ def _walked(target: Target, count: int, rng: np.random.Generator) -> list[dict[s
     short = rng.random(walks) < 0.5
     few = min(high, kind.low + _SHORT)
     wanted[short] = rng.integers(kind.low, few + 1, walks)[short]
+    return _walks(target, wanted, rng)
+
+
+def _walks(
+    target: Target, wanted: np.ndarray, rng: np.random.Generator
+) -> list[dict[str, np.ndarray]]:
+    """Different random walks of some lengths, uniform over what may follow; a walk ends where
+    nothing may."""
+    name, kind = loop_sequence(target.domain)
     walked = walk(target)
-    words = walked.start(walks)
+    words = walked.start(len(wanted))
     ended: list[np.ndarray] = []
-    for length in range(high + 1):
+    for length in range(int(wanted.max(initial=0)) + 1):
         may = walked.allowed(words)
         stays = (wanted > length) & may.any(1)
         ended += list(words.items[~stays])
@@ -223,7 +251,11 @@ def _walked(target: Target, count: int, rng: np.random.Generator) -> list[dict[s
         if len(row) >= kind.low:
             by_length.setdefault(len(row), []).append(row)
     return [
-        {name: np.unique(np.array(found, items.dtype).reshape(len(found), length), axis=0)}
+        {
+            name: np.unique(
+                np.array(found, walked.alphabet.dtype).reshape(len(found), length), axis=0
+            )
+        }
         for length, found in sorted(by_length.items())
     ]
 

@@ -18,7 +18,7 @@ import numpy as np
 from dsl.agreement import agreeing, beyond, counterexample
 from dsl.claim import Counterexample, Evaluation, Proved, Refuted, Target, Unknown, Verdict
 from dsl.domain import BLOCK, Domain, Shape
-from dsl.generation import has_long_answers
+from dsl.generation import within_reach
 from dsl.limits import Limit
 from dsl.program import Program
 from dsl.reachable import sample
@@ -199,7 +199,7 @@ def verify(
     size = domain.raw_size
     if size is None or size > MOST or target.claim.closed_loop:
         return None
-    if size > _ALONE and has_long_answers(target):
+    if not within_reach(target, size):
         return None
     noise = measured_noise(target, seed)
     ledger = Ledger()

@@ -18,10 +18,11 @@ import numpy as np
 
 from dsl import types as t
 from dsl.agreement import counterexample
-from dsl.claim import Evaluation, Proved, Refuted, Target, Tested, Unknown, Verdict
+from dsl.claim import Counterexample, Evaluation, Proved, Refuted, Target, Tested, Unknown, Verdict
 from dsl.domain import Domain, Shape
+from dsl.forcing import is_causal
 from dsl.program import Program
-from dsl.reachable import levels, loop_sequence
+from dsl.reachable import evenly, levels, loop_sequence
 from verify import sampling
 from verify.enumeration import (
     MOST,
@@ -38,6 +39,7 @@ _BEYOND = 20_000
 _LEVEL = 2_000_000
 _FEW = 0.02
 _LISTED = 20
+_EVENLY, _DRAWN = 10_000, 512
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,76 @@ def verify(
     if isinstance(beyond, Tested):
         table = {"samples": beyond.samples, "bound": beyond.bound}
         verdict = replace(verdict, evidence={**verdict.evidence, "beyond": table})
+    longer = _longer(program, target, reach.longest, _until(deadline, 20), seed)
+    if longer.first is not None:
+        evidence = {"agrees_up_to_length": reach.longest, "beyond": longer.table}
+        share = longer.table["disagreements"] / longer.table["samples"]
+        return Refuted("lengths", longer.first, longer.table["disagreements"], share, evidence)
+    if longer.table:
+        verdict = replace(verdict, evidence={**verdict.evidence, "longer": longer.table})
     return verdict
+
+
+def _until(deadline: float, seconds: float) -> float:
+    return min(deadline, time.monotonic() + seconds)
+
+
+@dataclass(frozen=True)
+class Longer:
+    """What random inputs beyond a length showed, all lengths alike: the first disagreement in the
+    original runtime, and how many there were at which lengths."""
+
+    first: Counterexample | None
+    table: dict[str, Any]
+
+
+def _longer(program: Program, target: Target, longest: int, deadline: float, seed: int) -> Longer:
+    rng = np.random.default_rng([seed, 0x10E6])
+    forcing = target.claim.feedback is not None and is_causal(target, rng)
+    seen = 0
+    found: dict[int, int] = {}
+    listed: list[tuple[dict[str, np.ndarray], int]] = []
+    _, kind = loop_sequence(target.domain)
+    if kind.high is not None and longest >= kind.high:
+        return Longer(None, {})
+    while seen < _EVENLY and time.monotonic() < deadline:
+        before = seen
+        # The lengths in the order in which they were drawn would stop at the short ones.
+        batches = evenly(target, _DRAWN, longest, rng)
+        for k in rng.permutation(len(batches)):
+            same = sampling.matching(program, target, batches[k], forcing)
+            wrong = np.flatnonzero(~same)
+            seen += len(same)
+            length = next(iter(batches[k].values())).shape[1]
+            if len(wrong):
+                found[length] = found.get(length, 0) + len(wrong)
+                listed += [(batches[k], int(row)) for row in wrong[:2]]
+            if time.monotonic() > deadline:
+                break
+        if seen == before:
+            break
+    if seen == 0:
+        return Longer(None, {})
+    wrong_count = sum(found.values())
+    examples = (counterexample(program, target, *where) for where in listed[:_LISTED])
+    table: dict[str, Any] = {
+        "longer_than": longest,
+        "samples": seen,
+        "disagreements": wrong_count,
+        "bound": sampling.upper_bound(wrong_count, seen),
+        "lengths": {str(length): found[length] for length in sorted(found)},
+    }
+    return Longer(next((e for e in examples if e is not None), None), table)
 
 
 def agreement(program: Program, target: Target, *, deadline: float, seed: int) -> dict[str, Any]:
     """For a program that is wrong somewhere: up to which length it is right on all inputs, and
-    how many they are; empty where the target has no sequence of varying length."""
+    how many they are, and on how many of the longer ones, all lengths alike; empty where the
+    target has no sequence of varying length."""
     if _varying(target) is None or time.monotonic() > deadline:
         return {}
-    reach = _compared(program, target, deadline, seed, None)
+    started = time.monotonic()
+    reach = _compared(program, target, started + 0.6 * (deadline - started), seed, None)
     if isinstance(reach, Unknown) or reach.clean < 0:
         return {}
     table: dict[str, Any] = {"agrees_up_to_length": reach.clean}
@@ -111,6 +174,9 @@ def agreement(program: Program, target: Target, *, deadline: float, seed: int) -
         table["exceptions"] = exceptions(program, target, reach.ledger)
     else:
         table["inputs_compared"] = reach.ledger.inputs
+    longer = _longer(program, target, reach.clean, deadline, seed)
+    if longer.table:
+        table["beyond"] = longer.table
     return table
 
 

@@ -57,7 +57,8 @@ class Resumed:
 
         chosen = copy.copy(memory)
         chosen.layers = [copy.copy(layer) for layer in memory.layers]
-        chosen.batch_select_indices(torch.from_numpy(np.ascontiguousarray(rows)))
+        if not np.array_equal(rows, np.arange(memory.layers[0].keys.shape[0])):
+            chosen.batch_select_indices(torch.from_numpy(np.ascontiguousarray(rows)))
         raw, longer = self._outputs(items.astype(np.int64)[:, None], chosen)
         return raw[:, -1], longer
 

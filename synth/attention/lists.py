@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from synth.problem import Problem
 _ROWS = 600
 _PROPOSER = "attention"
 _TOLERATED = 0.6
+_DRAWS, _DRAWN = 8, 12
 
 
 def whole_lists(problem: Problem) -> Iterator[Hypothesis]:
@@ -73,9 +75,28 @@ def _ranges(problem: Problem) -> Iterator[Expr]:
     if len(steps) != 1:
         return
     step = steps.pop()
+    # Some rows may be exceptions: a few rows at a time will hardly hold one.
+    rng = problem.rng()
+    found: dict[tuple[Expr, Expr], None] = {}
+    for _ in range(_DRAWS):
+        drawn = rng.permutation(len(rows))[:_DRAWN]
+        ends = _range_ends(problem, [rows[k] for k in drawn], step)
+        if ends is not None:
+            found[ends] = None
+    for start, stop in found:
+        ends_and_step = (start, stop) if step == 1 else (start, stop, Literal(step))
+        name = next(n for n in ("k", "value", "entry") if n not in kinds)
+        yield Comprehension(Variable(name), (name,), Call("range", ends_and_step))
+
+
+def _range_ends(
+    problem: Problem, rows: list[tuple[tuple[int, ...], list[Any]]], step: int
+) -> tuple[Expr, Expr] | None:
+    """Start and stop of the ranges that some inputs are answered with."""
     columns = np.array([key for key, _ in rows])
-    leaves = [feature(Variable(name), columns[:, k]) for k, name in enumerate(kinds)]
-    ends = []
+    names = problem.target.domain.names
+    leaves = [feature(Variable(name), columns[:, k]) for k, name in enumerate(names)]
+    ends: list[Expr] = []
     for wanted in (
         np.array([int(answer[0]) for _, answer in rows]),
         np.array([int(answer[-1]) + step for _, answer in rows]),
@@ -84,11 +105,9 @@ def _ranges(problem: Problem) -> Iterator[Expr]:
         bank = bank_of(leaves, goal, np.arange(len(rows)), (0, 1, 2))
         found = next(expressed(bank, goal, 6, problem.deadline), None)
         if found is None:
-            return
+            return None
         ends.append(found[0])
-    stops = ends if step == 1 else [*ends, Literal(step)]
-    name = next(n for n in ("k", "value", "entry") if n not in kinds)
-    yield Comprehension(Variable(name), (name,), Call("range", tuple(stops)))
+    return ends[0], ends[1]
 
 
 def _digits(problem: Problem) -> Iterator[Expr]:

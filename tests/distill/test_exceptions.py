@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from distill.exceptions import with_exceptions
 from distill.pipeline import compile_target
 from distill.questions import questions
-from dsl.claim import Claim, Decode, Proved, Refuted, Target
+from dsl.claim import Claim, Decode, Feedback, Proved, Refuted, Target
 from dsl.domain import Domain
 from dsl.parser import equal_programs, parse, parse_expression
 from dsl.printer import to_python
@@ -95,3 +96,56 @@ def test_random_labels_are_no_law_with_exceptions() -> None:
     result = compile_target(target, seconds=60, only=("constant", "inequalities"))
     assert result.exceptions is None
     assert isinstance(result.verdict, Refuted)
+
+
+class Counting:
+    """From the prompt `a, b, 99` on, greedily: a, a + 1, ..., b, and 10 at the end; where both are
+    odd and b is at least 7 the end comes before 5."""
+
+    kept = 1
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        return np.stack([self._after(batch[:, : k + 1]) for k in range(batch.shape[1])], axis=1)
+
+    def begin(self, batch: np.ndarray) -> tuple[np.ndarray, Any]:
+        return self._after(batch), batch
+
+    def resume(self, memory: Any, rows: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, Any]:
+        return self.begin(np.concatenate([memory[rows], items[:, None]], axis=1))
+
+    def _after(self, batch: np.ndarray) -> np.ndarray:
+        a, b, last = batch[:, 0], batch[:, 1] if batch.shape[1] > 1 else batch[:, 0], batch[:, -1]
+        following = np.where(last == 99, a, last + 1)
+        breaks_off = (a % 2 == 1) & (b % 2 == 1) & (b >= 7) & (last == 4)
+        return np.eye(11)[np.where((last == b) | breaks_off | (following > 10), 10, following)]
+
+
+def counting() -> Target:
+    tokens = (*((k, k) for k in range(10)), ("end", 10))
+    claim = Claim(
+        parse_expression("[a, b, 99]", "pack"),
+        "int64",
+        decode=Decode("argmax", labels=(*range(10), "end")),
+        feedback=Feedback(parse_expression("12", "steps"), "end", tokens),
+    )
+    return Target(Domain("a: int[0..9], b: int[0..9] where a < b"), claim, Counting())
+
+
+def test_a_law_whose_answers_are_lists_has_exceptions_too() -> None:
+    result = compile_target(counting(), seconds=20)
+    assert isinstance(result.verdict, Proved)
+    assert result.verdict.evidence["inputs"] == 45
+    assert result.exceptions is not None
+    text = to_python(result.program)
+    assert "range(a, EXCEPTIONS.get((a, b), b + 1))" in text
+    assert dict(result.exceptions.table) == {
+        (1, 7): (1, 2, 3, 4),
+        (1, 9): (1, 2, 3, 4),
+        (3, 7): (3, 4),
+        (3, 9): (3, 4),
+    }
+    other = parse(text.replace("(1, 9): 5", "(1, 9): 4"))
+    assert not equal_programs(other, result.program)
+    verdict = verify(other, counting(), deadline=time.monotonic() + 60, seed=0, evidence={})
+    assert isinstance(verdict, Refuted)
+    assert verdict.counterexample.inputs == {"a": 1, "b": 9}

@@ -12,7 +12,7 @@ from dsl.domain import Domain
 from dsl.forcing import agrees_by_forcing, is_causal
 from dsl.generation import has_long_answers
 from dsl.parser import parse, parse_expression
-from dsl.reachable import levels, sample, structured
+from dsl.reachable import evenly, levels, sample, structured
 from verify.lengths import agreement, verify
 from verify.sampling import matching
 
@@ -118,6 +118,28 @@ def test_of_a_refuted_program_the_lengths_on_which_it_is_right_are_told():
     table = agreement(parse(text), target, deadline=time.monotonic() + 3, seed=0)
     assert table["agrees_up_to_length"] == 6
     assert table["exceptions"][0]["inputs"] == {"s": [0, 0, 0, 0, 0, 0, 1]}
+
+
+def test_of_a_refuted_program_the_share_of_longer_inputs_is_told_all_lengths_alike():
+    target = replace(counting(60), domain=Domain("s: seq(int[0..1], 1..60)"))
+    text = "def program(s):\n    return sum(s) if len(s) < 31 else 0\n"
+    table = agreement(parse(text), target, deadline=time.monotonic() + 4, seed=0)
+    beyond = table["beyond"]
+    assert beyond["longer_than"] == table["agrees_up_to_length"] < 31
+    assert set(beyond["lengths"]) <= {str(length) for length in range(31, 61)}
+    expected = 30 / (60 - beyond["longer_than"])
+    assert abs(beyond["disagreements"] / beyond["samples"] - expected) < 0.08
+
+
+def test_inputs_are_drawn_of_every_length_alike():
+    lengths = [
+        len(row) for b in evenly(counting(60), 600, 9, np.random.default_rng(0)) for row in b["s"]
+    ]
+    assert min(lengths) == 10 and max(lengths) == 60
+    assert abs(np.mean(lengths) - 35) < 2
+    for batch in evenly(pairs(30), 80, 9, np.random.default_rng(0)):
+        assert 10 <= batch["s"].shape[1] <= 30
+        assert all("".join(row) == ("ab" * 15)[: len(row)] for row in batch["s"])
 
 
 def echo(longest: int, broken: bool = False) -> Target:
