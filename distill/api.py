@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time as clock
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from distill.frontends.registry import declared
 from distill.frontends.source import Source
 from distill.journal import Journal, key_of
 from distill.questions import asking_time, questions
+from distill.sources import text_of
 from distill.state import Report
 from distill.task import Task, from_table, read
 from distill.task import target as target_of
@@ -24,8 +26,8 @@ from dsl.claim import Counterexample, Hypothesis, Target, Verdict
 from dsl.domain import Domain
 from dsl.errors import DistillError
 from dsl.evaluate import call
-from dsl.parser import parse
 from dsl.program import Program
+from dsl.typecheck import typed
 from synth.problem import DataSet
 
 
@@ -119,9 +121,10 @@ class Result:
     def counterexample(self) -> Counterexample | None:
         return self.inner.counterexample
 
-    def save(self, folder: str | Path) -> tuple[Path, ...]:
-        """Writes program.py, certificate.json, summary.txt and report.html.  Raises D131 for a
-        network that lives in memory only: a certificate must name a file."""
+    def save(self, folder: str | Path, *, until: float = math.inf) -> tuple[Path, ...]:
+        """Writes program.py, certificate.json, summary.txt and report.html, in which only what is
+        drawn by `until` (a value of time.monotonic()) is shown.  Raises D131 for a network that
+        lives in memory only: a certificate must name a file."""
         if self.task is None:
             raise DistillError(
                 "D131",
@@ -134,7 +137,7 @@ class Result:
         folder = Path(folder)
         written = emit.save(self.inner, self.task, folder)
         account = from_result(self.inner, self.task.name, (f"distill check {folder}",))
-        return (*written, write(account, folder / "report.html"))
+        return (*written, write(account, folder / "report.html", until=until))
 
     def __str__(self) -> str:
         return emit.summary(self.inner)
@@ -222,7 +225,7 @@ def compile(  # the name that users expect
     given: tuple[Hypothesis, ...] = ()
     if start_from is not None:
         path = Path(start_from)
-        given = (Hypothesis(parse(path.read_text(encoding="utf-8"), path.name), "given"),)
+        given = (Hypothesis(typed(text_of(path), found.domain, path.name), "given"),)
     if journal is not None:
         journal.begin(key_of(found, seed))
         given += journal.hypotheses()

@@ -14,13 +14,14 @@ from distill.certificate import Certificate, read
 from distill.checkpoints import refuse_unreadable
 from distill.fingerprints import fingerprint, tensors
 from distill.frontends.parameters import orbax_item
+from distill.sources import text_of
 from distill.task import Task, from_table
 from distill.task import target as target_of
 from dsl.claim import Counterexample, Proved, Refuted, Target, Unknown, Verdict
 from dsl.domain import BLOCK
 from dsl.errors import DistillError, Place
-from dsl.parser import parse
 from dsl.program import Program
+from dsl.typecheck import typed
 from verify import branch_and_bound, checker, sampling
 from verify.methods import methods
 from verify.rounding import Unbounded
@@ -57,8 +58,9 @@ def check(path: str | Path, *, seconds: float = 300.0, independent: bool = False
         path = path / "certificate.json"
     try:
         certificate = read(path)
-        program, text = _program(certificate)
+        text = text_of(certificate.program_path, "D211")
         task = _task(certificate)
+        program = typed(text, task.domain, certificate.program_path.name)
     except DistillError as unread:
         if unread.exit_code == USAGE and path.is_file():
             # What the user named is there; what it holds cannot be used.
@@ -156,17 +158,6 @@ def rechecked(
             "smallest_margin": outcome.margin,
         },
     )
-
-
-def _program(certificate: Certificate) -> tuple[Program, str]:
-    path = certificate.program_path
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DistillError(
-            "D211", f"{path.name} cannot be read: {error.strerror}", place=str(path), exit_code=5
-        ) from None
-    return parse(text, path.name), text
 
 
 def _task(certificate: Certificate) -> Task:

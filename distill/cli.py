@@ -221,10 +221,11 @@ def _given(options: argparse.Namespace) -> dict[str, str]:
 
 def _compile(options: argparse.Namespace) -> int:
     from distill import journal
-    from distill.durations import seconds_of
+    from distill.durations import Budget, seconds_of
     from distill.progress import opened
 
     seconds = seconds_of(options.time)
+    budget = Budget(time.monotonic(), seconds)
     _limit_memory(options.memory)
     folder = Path(options.out or _name_of(Path(options.model)))
     with (
@@ -249,7 +250,8 @@ def _compile(options: argparse.Namespace) -> int:
             data=options.data,
             **_given(options),
         )
-        written = result.save(folder)
+        progress("writing", {"folder": str(folder)})
+        written = result.save(folder, until=budget.report)
         kept.finish()
     if options.json:
         table = {

@@ -26,7 +26,7 @@ def bytes_of(text: str) -> int:
     return int(float(found[1]) * {"M": 2**20, "G": 2**30}[found[2].upper()])
 
 
-_LOADING = 0.4
+_LOADING = 0.2
 """What loading may take of the tolerance before it counts."""
 
 
@@ -42,6 +42,11 @@ class Budget:
         beyond a part of the tolerance; at least half, for a run that only loads is of no use."""
         late = now - self.started - _LOADING * tolerance(self.seconds)
         return max(self.seconds - max(0.0, late), 0.5 * self.seconds)
+
+    @property
+    def report(self) -> float:
+        """When the report is to be drawn: a little before the end of the tolerance."""
+        return self.started + self.seconds + 0.6 * tolerance(self.seconds)
 
 
 def tolerance(seconds: float) -> float:

@@ -88,7 +88,7 @@ def compile_target(
 ) -> Result:
     """The smallest program that is proved equal to the target; else the best that was found.
 
-    Takes no longer than `seconds` and half of what may be late (`durations.tolerance`), but for
+    Takes no longer than `seconds` and a part of what may be late (`durations.tolerance`), but for
     single calls into libraries; an interrupt ends it early with the best so far.
     """
     started = time.monotonic()
@@ -325,6 +325,7 @@ def conclusion(search: Search, deadline: float = 0.0, *, unverified: str = "") -
             remedy="give more time with --time, or more memory with --memory",
             exit_code=3,
         )
+    search.report("concluding", {})
     best = best_entry(search.entries)
     exceptions = search.exceptions
     if exceptions is not None and best.program != exceptions.program:

@@ -17,7 +17,7 @@ from dsl.claim import Hypothesis, Target
 from dsl.limits import Limit
 from synth.problem import Observations, Problem
 
-_CLOSING = 0.5
+_CLOSING = 0.3
 _LOOKED_AT = 2000
 Report = Callable[[str, Mapping[str, Any]], None]
 """Called with a phase and its figures, for progress displays and journals."""

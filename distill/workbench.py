@@ -14,12 +14,14 @@ from distill.difference import Difference, Side, difference
 from distill.durations import seconds_of
 from distill.entries import Entry
 from distill.progress import opened
+from distill.sources import text_of
 from dsl.claim import Hypothesis, Proved, Refuted, Target, Tested
 from dsl.domain import Domain
 from dsl.errors import DistillError
 from dsl.parser import parse, parse_expression
 from dsl.printer import body_lines, count_lines, to_python
 from dsl.program import Program
+from dsl.typecheck import typed
 
 MINE = "yours"
 _SHOWN = 20
@@ -30,19 +32,18 @@ def hypothesis_of(text: str, domain: Domain) -> Program:
     names.  Raises D101 for anything else, D137 for names that the domain does not have."""
     path = Path(text)
     if path.suffix == ".py":
-        if not path.is_file():
-            raise DistillError("D001", f"there is no file {path}", place=str(path))
-        program = parse(path.read_text(encoding="utf-8"), path.name)
+        text = text_of(path)
+        program = parse(text, path.name)
         if program.parameters != domain.names:
             raise DistillError(
                 "D137",
                 f"{path.name} takes {', '.join(program.parameters)}, the domain gives "
                 f"{', '.join(domain.names)}",
             )
-        return program
+        return typed(text, domain, path.name)
     expr = parse_expression(text, "hypothesis")
     program = Program("program", tuple((name, None) for name in domain.names), (), expr)
-    return parse(to_python(program), "hypothesis")
+    return typed(to_python(program), domain, "hypothesis")
 
 
 def verdict_word(entry: Entry) -> str:
@@ -135,9 +136,7 @@ def side_of(
     folder is read under that folder's task."""
     place = Path(path)
     if place.suffix == ".py":
-        if not place.is_file():
-            raise DistillError("D001", f"there is no file {place}", place=path)
-        program = parse(place.read_text(encoding="utf-8"), place.name)
+        program = parse(text_of(place), place.name)
         return Side(place.name if place.name != Path(other).name else path, program), None
     if domain is None and place.is_file() and (Path(other) / "task.toml").is_file():
         from distill.task import from_table, read, target

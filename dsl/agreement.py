@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsl.claim import Counterexample, Decode, Target
-from dsl.evaluate import run_defined
+from dsl.evaluate import run_defined, run_within
 from dsl.program import Program
 
 
@@ -32,7 +32,7 @@ def equal_rows(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 0.0) -> 
     if same.dtype == object or ours.dtype == object or theirs.dtype == object:
         pairs = zip(ours.reshape(rows, -1).tolist(), theirs.reshape(rows, -1).tolist(), strict=True)
         return np.array([_listed(a) == _listed(b) for a, b in pairs], bool)
-    return np.asarray(same.reshape(rows, -1).all(axis=1))
+    return same if same.ndim == 1 else np.asarray(same.reshape(rows, -1).all(axis=1))
 
 
 def _equal_numbers(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
@@ -54,14 +54,23 @@ def agreeing(
     return np.asarray(equal_rows(ours, theirs, decode.tolerance) & defined)
 
 
+def beyond(program: Program, single: Mapping[str, np.ndarray]) -> str:
+    """Why a program may have a value in Python, but none here, on a batch of one row; empty where
+    it has one here, or where Python raises."""
+    return run_within(program, single).reason
+
+
 def counterexample(
     program: Program, target: Target, batch: Mapping[str, np.ndarray], row: int
 ) -> Counterexample | None:
     """The disagreement on one row, replayed in the original runtime by itself; None if there is
-    none when it is run alone."""
+    none when it is run alone, or the program's value is beyond the language."""
     single = {name: np.asarray(column)[row : row + 1] for name, column in batch.items()}
+    found = run_within(program, single)
+    if found.reason:
+        return None
+    ours, defined = found.results, found.defined
     evaluation = target.evaluate(single)
-    ours, defined = run_defined(program, single)
     decided = not np.isnan(evaluation.margins[0])
     same = equal_rows(ours, evaluation.values, target.claim.decode.tolerance)[0]
     if same and defined[0] and decided:

@@ -10,7 +10,7 @@ from dsl.claim import Batch, Claim, Decode, Evaluation
 from dsl.errors import DistillError
 from dsl.evaluate import run
 from dsl.primitives.base import Undefined
-from dsl.program import Expr, Program
+from dsl.program import Call, Expr, Literal, Program, Variable
 
 _FEW = 16
 _EXACT = 2.0**53
@@ -19,6 +19,9 @@ _EXACT = 2.0**53
 
 def packed(claim: Claim, batch: Batch) -> np.ndarray:
     """The network's input for a batch, (B, ...), in the claim's dtype and shape."""
+    array = _side_by_side(claim, batch)
+    if array is not None:
+        return array if claim.shape is None else array.reshape(len(array), *claim.shape)
     exact = values_of(claim.pack, batch, "pack")
     array = exact.astype(claim.dtype)
     if array.dtype.kind in "iu" and exact.dtype.kind in "iu" and not _same_numbers(exact, array):
@@ -28,6 +31,23 @@ def packed(claim: Claim, batch: Batch) -> np.ndarray:
             remedy="give the dtype that the network takes, or a domain that fits it",
         )
     return array if claim.shape is None else array.reshape(len(array), *claim.shape)
+
+
+def _side_by_side(claim: Claim, batch: Batch) -> np.ndarray | None:
+    """What `[a, b, 113]` packs as floats, column by column; None for another kind of packing."""
+    if np.dtype(claim.dtype).kind != "f":
+        return None
+    match claim.pack:
+        case Call("list", args) if args and all(isinstance(a, (Variable, Literal)) for a in args):
+            columns = [values_of(arg, batch, "pack") for arg in args]
+        case _:
+            return None
+    if any(column.ndim != 1 or column.dtype != np.int64 for column in columns):
+        return None
+    array = np.empty((len(columns[0]), len(columns)), claim.dtype)
+    for place, column in enumerate(columns):
+        array[:, place] = column
+    return array
 
 
 def _same_numbers(exact: np.ndarray, array: np.ndarray) -> bool:
@@ -115,20 +135,19 @@ def _least(margins: np.ndarray) -> np.ndarray:
 
 
 def _extreme(decode: Decode, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    extreme = np.argmax if decode.rule == "argmax" else np.argmin
-    if decode.tie == "high":
-        index = raw.shape[-1] - 1 - extreme(raw[..., ::-1], axis=-1)
-    else:
-        index = extreme(raw, axis=-1)
-    # The index is that of the raw outputs; unsigned and truth values have no negative.
+    # Unsigned and truth values have no negative: the index is that of the raw outputs.
     scores = raw if raw.dtype.kind == "f" else raw.astype(np.float64)
     scores = scores if decode.rule == "argmax" else -scores
     with np.errstate(invalid="ignore"):
+        if raw.dtype.kind == "f" and 1 < scores.shape[-1] <= _FEW:
+            index, best, second = _leading(scores, decode.tie)
+            margins = best.astype(np.float64) - second
+            if np.isnan(best).any():
+                index = _index(decode, raw)
+            return _labelled(decode, index), margins
+        index = _index(decode, raw)
         if scores.shape[-1] == 1:
             margins = np.where(np.isnan(scores[..., 0]), np.nan, np.inf)
-        elif scores.shape[-1] <= _FEW:
-            best, second = _leading(scores)
-            margins = best.astype(np.float64) - second
         else:
             top = np.partition(scores, -2, axis=-1)[..., -2:].astype(np.float64)
             margins = top[..., 1] - top[..., 0]
@@ -136,16 +155,27 @@ def _extreme(decode: Decode, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _labelled(decode, index), margins
 
 
-def _leading(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The greatest and the second greatest entry of the last axis, one column after the other;
-    NaN where any entry is."""
-    first = scores[..., 0]
-    best, second = first, np.full(first.shape, -np.inf, first.dtype)
-    for k in range(1, scores.shape[-1]):
-        column = scores[..., k]
-        second = np.maximum(second, np.minimum(best, column))
+def _index(decode: Decode, raw: np.ndarray) -> np.ndarray:
+    """The place of the greatest or least entry of the last axis."""
+    extreme = np.argmax if decode.rule == "argmax" else np.argmin
+    if decode.tie == "high":
+        return np.asarray(raw.shape[-1] - 1 - extreme(raw[..., ::-1], axis=-1))
+    return np.asarray(extreme(raw, axis=-1))
+
+
+def _leading(scores: np.ndarray, tie: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The place of the greatest entry of the last axis, that entry and the second greatest, one
+    column after the other.  Where any entry is NaN, both are, and the place says nothing."""
+    ahead = np.greater if tie == "low" else np.greater_equal
+    columns = np.ascontiguousarray(np.moveaxis(scores, -1, 0))
+    best, place = columns[0], np.zeros(columns[0].shape, np.int8)
+    second = np.full(best.shape, -np.inf, best.dtype)
+    for k, column in enumerate(columns[1:], 1):
+        np.maximum(second, np.minimum(best, column), out=second)
+        # The last column that is ahead of those before it.
+        np.maximum(place, ahead(column, best).view(np.int8) * np.int8(k), out=place)
         best = np.maximum(best, column)
-    return best, second
+    return place.astype(np.int64), best, second
 
 
 def _labelled(decode: Decode, index: np.ndarray) -> np.ndarray:

@@ -184,20 +184,16 @@ class Domain:
         slots = [
             (name, kind, _slots(kind, lengths.get(name)), _base(kind)) for name, kind in self.fields
         ]
-        total = math.prod(base**count for _, _, count, base in slots)
-        dtype: Any = np.int64 if total < 2**62 else object
-        rest = (
-            np.arange(start, stop, dtype=np.int64)
-            if dtype is np.int64
-            else np.array(range(start, stop), dtype=object)
-        )
+        stride = 1
         columns: dict[str, np.ndarray] = {}
         for name, kind, count, base in reversed(slots):
-            digits = np.zeros((stop - start, count), np.int64)
-            for position in range(count - 1, -1, -1):
-                quotient = rest // base
-                digits[:, position] = rest - quotient * base
-                rest = quotient
+            found: list[np.ndarray] = []
+            for _ in range(count):
+                found.append(_digit(start, stop, stride, base))
+                stride *= base
+            digits = np.empty((stop - start, 0), np.int64)
+            if found:
+                digits = found[0][:, None] if count == 1 else np.stack(found[::-1], 1)
             columns[name] = _decoded(kind, digits, lengths.get(name))
         return {name: columns[name] for name in self.names}
 
@@ -269,11 +265,18 @@ class Domain:
         rows = len(next(iter(batch.values())))
         if self.where is None or rows == 0:
             return np.ones(rows, bool)
-        from dsl.evaluate import run_defined
+        from dsl.evaluate import run_within
 
         inputs = tuple((name, None) for name in self.names)
-        values, defined = run_defined(Program("where", inputs, (), self.where), batch)
-        return np.asarray(values.astype(bool) & defined)
+        where = Program("where", inputs, (), self.where)
+        found = run_within(where, batch)
+        if found.reason:
+            raise DistillError(
+                "D111",
+                f"the condition of `{self.text}` has no value on some inputs: {found.reason}",
+                remedy="Python may have a value there, the language has none: write it otherwise",
+            )
+        return np.asarray(found.results.astype(bool) & found.defined)
 
     def contains(self, **values: Any) -> bool:
         """Is this one input in the domain?"""
@@ -395,6 +398,19 @@ def _count(kind: t.Type, length: int | None) -> int | None:
     return None
 
 
+def _digit(start: int, stop: int, stride: int, base: int) -> np.ndarray:
+    """One digit of the numbers from `start` to `stop`: `n // stride % base`.  It is constant on
+    runs of `stride` numbers, and repeats itself after `stride * base` of them."""
+    first, last = start // stride, (stop - 1) // stride
+    if stride == 1:
+        return np.resize(np.roll(np.arange(base), -(start % base)), stop - start)
+    digits = (np.arange(last - first + 1) + first % base) % base
+    runs = np.full(len(digits), min(stride, stop - start))
+    runs[0] = min(stop, (first + 1) * stride) - start
+    runs[-1] = stop - max(start, last * stride)
+    return np.repeat(digits, runs)
+
+
 def _decoded(kind: t.Type, digits: np.ndarray, length: int | None) -> np.ndarray:
     match kind:
         case t.Seq(item, _, _):
@@ -410,7 +426,7 @@ def _decoded_items(kind: t.Type, digits: np.ndarray) -> np.ndarray:
         case t.Bool():
             return digits.astype(bool)
         case t.Int(low, _):
-            return digits + (low or 0)
+            return digits + low if low else digits
         case t.Real(low, _):
             return np.full(digits.shape, low, np.float64)
         case t.Token(alphabet):

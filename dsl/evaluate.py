@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Any, NoReturn, assert_never
 
 import numpy as np
 
 from dsl.primitives import PRIMITIVES
-from dsl.primitives.base import Undefined
+from dsl.primitives.base import Beyond, Undefined
 from dsl.primitives.scalar import truths
 from dsl.primitives.sequence import (
     SequencePrimitive,
@@ -65,30 +65,52 @@ def run(program: Program, batch: Mapping[str, np.ndarray]) -> np.ndarray:
 def _rows(program: Program, batch: Mapping[str, np.ndarray]) -> int:
     """The rows of a batch; 1 for a batch of no columns."""
     if missing := [name for name in program.parameters if name not in batch]:
-        raise Undefined(f"there is no input {missing[0]}")
+        raise Beyond(f"there is no input {missing[0]}")
     return next((len(column) for column in batch.values()), 1)
 
 
 def run_defined(program: Program, batch: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Results and where they are defined; the others hold an arbitrary value."""
+    found = run_within(program, batch)
+    return found.results, found.defined
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Results of a batch, and the rows on which they are `defined`; of the others those that are
+    `beyond` the language, where Python may have a value, and a reason why."""
+
+    results: np.ndarray
+    defined: np.ndarray
+    beyond: np.ndarray
+    reason: str = ""
+
+
+def run_within(program: Program, batch: Mapping[str, np.ndarray]) -> Found:
+    """The results of a program on the rows on which it has one."""
     rows = next((len(column) for column in batch.values()), 1)
-    defined = np.ones(rows, bool)
+    defined, beyond, reason = np.ones(rows, bool), np.zeros(rows, bool), ""
     results: np.ndarray | None = None
     while defined.any() and results is None:
-        chosen = {name: np.asarray(column)[defined] for name, column in batch.items()}
+        chosen = dict(batch)
+        if not defined.all():
+            chosen = {name: np.asarray(column)[defined] for name, column in batch.items()}
         try:
             results = run(program, chosen)
         except Undefined as undefined:
-            if undefined.rows is None or not undefined.rows.any():
-                defined[:] = False
-            else:
-                positions = np.flatnonzero(defined)
-                defined[positions[np.broadcast_to(undefined.rows, positions.shape)]] = False
+            positions = np.flatnonzero(defined)
+            if undefined.rows is not None and undefined.rows.any():
+                positions = positions[np.broadcast_to(undefined.rows, positions.shape)]
+            defined[positions] = False
+            if isinstance(undefined, Beyond):
+                beyond[positions], reason = True, undefined.reason
     if results is None:
-        return np.zeros(rows, np.int64), defined
+        return Found(np.zeros(rows, np.int64), defined, beyond, reason)
+    if defined.all():
+        return Found(results, defined, beyond, reason)
     full = np.zeros((rows, *results.shape[1:]), results.dtype)
     full[defined] = results
-    return full, defined
+    return Found(full, defined, beyond, reason)
 
 
 def value_of(program: Program, batch: Mapping[str, np.ndarray]) -> Value:
@@ -127,7 +149,7 @@ class Scope:
                 case Tuple(items) if len(items) == len(statement.names):
                     values = list(items)
                 case _:
-                    raise Undefined(f"cannot unpack into {', '.join(statement.names)}")
+                    raise Beyond(f"cannot unpack into {', '.join(statement.names)}")
         for name, value in zip(statement.names, values, strict=True):
             self.bind(name, value, self.rank)
 
@@ -139,7 +161,7 @@ class Scope:
                 return constant(self.constants[name], self.rank)
             case Variable(name):
                 if name not in self.variables:
-                    raise Undefined(f"{name} has no value yet")
+                    raise Beyond(f"{name} has no value yet")
                 value, rank = self.variables[name]
                 return lift(value, rank, self.rank)
             case Call():
@@ -155,12 +177,18 @@ class Scope:
                 return self.conditional(call)
             case "and" | "or":
                 return self.connective(call)
+            case "get":
+                return self.lookup(call)
+            case "any" | "all" if isinstance(call.args[0], Comprehension):
+                return self.quantified(call)
         if call.primitive not in PRIMITIVES:
-            raise Undefined(f"{call.primitive} is no primitive of programs")
+            raise Beyond(f"{call.primitive} is no primitive of programs")
         args = [self.evaluate(arg) for arg in call.args]
         primitive = PRIMITIVES[call.primitive]
         if isinstance(primitive, SequencePrimitive):
-            self.check(call, primitive.failed(self.rank, *args))
+            failed = primitive.failed(self.rank, *args)
+            if self.fails(failed):
+                self.refuse(call, failed, primitive.excessive(self.rank, *args))
             return primitive.batched(self.rank, *args)
         match call.primitive, args:
             case "eq", [a, b] if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
@@ -173,19 +201,27 @@ class Scope:
                 return repeated(self.rank, a, b)
         arrays = [scalar(arg, primitive.name) for arg in args]
         if primitive.undefined is not None:
-            self.check(call, primitive.fails(*arrays))
+            failed = primitive.fails(*arrays)
+            if self.fails(failed):
+                self.refuse(call, failed, primitive.beyond(*arrays))
         return np.asarray(primitive.numpy(*arrays))
 
-    def check(self, call: Call, failed: np.ndarray | None) -> None:
-        """Raises Undefined when a row that is evaluated fails."""
-        if failed is None or not failed.any():
-            return
-        if self.active is not None:
-            failed = failed & self.active
-        if failed.any():
-            rows = np.asarray(failed.reshape(failed.shape[0], -1).any(axis=1))
-            reason = PRIMITIVES[call.primitive].undefined or "no value"
-            raise Undefined(f"{call.primitive}: {reason}", rows)
+    def reached(self, rows: np.ndarray) -> np.ndarray:
+        """Those of the rows that are evaluated."""
+        return rows if self.active is None else rows & self.active
+
+    def fails(self, failed: np.ndarray | None) -> bool:
+        return failed is not None and bool(failed.any()) and bool(self.reached(failed).any())
+
+    def refuse(self, call: Call, failed: np.ndarray | None, beyond: np.ndarray | None) -> NoReturn:
+        """Raises Undefined for the rows on which Python would raise; Beyond where there are none,
+        and the language alone has no value."""
+        assert failed is not None
+        reason = f"{call.primitive}: {PRIMITIVES[call.primitive].undefined or 'no value'}"
+        raises = failed if beyond is None else failed & ~beyond
+        kind = Undefined if self.reached(raises).any() else Beyond
+        rows = self.reached(raises if kind is Undefined else failed)
+        raise kind(reason, np.asarray(rows.reshape(rows.shape[0], -1).any(axis=1)))
 
     def restricted(self, condition: np.ndarray) -> Scope:
         active = condition if self.active is None else self.active & condition
@@ -206,6 +242,33 @@ class Scope:
         for condition, value in reversed(branches):
             result = chosen(condition, value, result, self.rank)
         return result
+
+    def lookup(self, call: Call) -> Value:
+        """`T.get(k, d)`, which is also how `if k in T: return T[k]` is read: whether Python
+        evaluates the default where the key is there depends on how it is written."""
+        primitive, contains = PRIMITIVES["get"], PRIMITIVES["contains"]
+        assert isinstance(primitive, SequencePrimitive) and isinstance(contains, SequencePrimitive)
+        table, key = (self.evaluate(arg) for arg in call.args[:2])
+        try:
+            default = self.evaluate(call.args[2])
+        except Undefined as undefined:
+            raises = undefined.rows if not isinstance(undefined, Beyond) else None
+            if raises is not None and self.rank == 0:
+                raises = raises & ~scalar(contains.batched(0, key, table), "in")
+                if raises.any():
+                    raise Undefined(undefined.reason, raises) from None
+            raise Beyond(undefined.reason, undefined.rows) from None
+        return primitive.batched(self.rank, table, key, default)
+
+    def quantified(self, call: Call) -> Value:
+        """`any` and `all` of a generator, which Python does not go through to the end."""
+        primitive = PRIMITIVES[call.primitive]
+        assert isinstance(primitive, SequencePrimitive)
+        try:
+            truth = self.evaluate(call.args[0])
+        except Undefined as undefined:
+            raise Beyond(undefined.reason, undefined.rows) from None
+        return primitive.batched(self.rank, truth)
 
     def connective(self, call: Call) -> Value:
         primitive = PRIMITIVES[call.primitive]
@@ -285,7 +348,7 @@ def unpacked(value: Value, count: int) -> tuple[Value, ...]:
     match value:
         case Tuple(items) if len(items) == count:
             return items
-    raise Undefined(f"cannot unpack an item into {count} names")
+    raise Beyond(f"cannot unpack an item into {count} names")
 
 
 def chosen(condition: np.ndarray, a: Value, b: Value, rank: int) -> Value:
@@ -309,7 +372,7 @@ def chosen(condition: np.ndarray, a: Value, b: Value, rank: int) -> Value:
             return Tuple(
                 tuple(chosen(condition, x, y, rank) for x, y in zip(left, right, strict=True))
             )
-    raise Undefined("the branches of a conditional have different kinds of values")
+    raise Beyond("the branches of a conditional have different kinds of values")
 
 
 def call(program: Program, *args: Any) -> Any:

@@ -21,6 +21,8 @@ _AGAIN = 1.0
 _SOON = 0.02
 _LEAST = 1e-6
 _IMPORTING = "<frozen importlib"
+_WEAK = ("weak.py", "weakref.py", "_weakrefset.py")
+"""Callbacks of weak references: what they raise is printed and lost."""
 _MAKING = frozenset({"__init__", "__del__"})
 
 
@@ -129,7 +131,7 @@ def _is_delicate(frame: FrameType | None) -> bool:
     """Is a module being imported, an object made or unmade, or a limit opened or closed?"""
     while frame is not None:
         file = frame.f_code.co_filename
-        if file == __file__ or file.startswith(_IMPORTING):
+        if file == __file__ or file.startswith(_IMPORTING) or file.endswith(_WEAK):
             return True
         if frame.f_code.co_name in _MAKING:
             return True

@@ -11,7 +11,7 @@ import numpy as np
 from dsl import types as t
 from dsl.domain import Domain
 from dsl.errors import DistillError, Place
-from dsl.parser import Places
+from dsl.parser import Places, parse_with_places
 from dsl.primitives import PRIMITIVES
 from dsl.primitives.base import TypeMismatch, joined
 from dsl.program import (
@@ -28,6 +28,14 @@ from dsl.program import (
 )
 
 _ROUNDS = 6
+
+
+def typed(text: str, domain: Domain, source: str = "program") -> Program:
+    """The program of a text whose types fit a domain.  Raises DistillError D101 or D102, with the
+    place."""
+    program, places = parse_with_places(text, source)
+    result_type(program, domain, places)
+    return program
 
 
 def result_type(program: Program, domain: Domain, places: Places | None = None) -> t.Type:

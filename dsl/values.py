@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from dsl.primitives.base import Undefined
+from dsl.primitives.base import Beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def pick(value: Value, rank: int, index: np.ndarray) -> Value:
         case Tuple(items):
             return Tuple(tuple(pick(item, rank, index) for item in items))
         case Table():
-            raise Undefined("a map has no positions")
+            raise Beyond("a map has no positions")
 
 
 def spread(value: Value, axis: int, count: int) -> Value:
@@ -127,7 +127,7 @@ def stack(values: tuple[Value, ...], rank: int) -> Value:
         case Sequence():
             parts = [value for value in values if isinstance(value, Sequence)]
             if len(parts) != len(values):
-                raise Undefined("a list of sequences and scalars")
+                raise Beyond("a list of sequences and scalars")
             count = max(extent(part.items, rank + 1) for part in parts)
             items = tuple(padded(part.items, rank + 1, count) for part in parts)
             return Sequence(stack(items, rank), _array(stack(tuple(p.length for p in parts), rank)))
@@ -135,7 +135,7 @@ def stack(values: tuple[Value, ...], rank: int) -> Value:
             columns = zip(*(value.items for value in values if isinstance(value, Tuple)))
             return Tuple(tuple(stack(column, rank) for column in columns))
         case Table():
-            raise Undefined("a list of maps")
+            raise Beyond("a list of maps")
 
 
 def padded(value: Value, axis: int, count: int) -> Value:
@@ -174,7 +174,7 @@ def joined(a: Value, b: Value, axis: int) -> Value:
             count = max(extent(a.items, axis + 1), extent(b.items, axis + 1))
             items = joined(padded(a.items, axis + 1, count), padded(b.items, axis + 1, count), axis)
             return Sequence(items, _array(joined(a.length, b.length, axis)))
-    raise Undefined("sequences of different kinds of items are joined")
+    raise Beyond("sequences of different kinds of items are joined")
 
 
 def unified(arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -236,7 +236,7 @@ def from_batch(column: np.ndarray) -> Value:
 def to_array(value: Value, rows: int) -> np.ndarray:
     """A result of rank 0 as a column of a batch; a record is a further axis.
 
-    Raises Undefined for sequences whose lengths differ between rows.
+    Raises Beyond for sequences whose lengths differ between rows.
     """
     match value:
         case np.ndarray():
@@ -252,9 +252,9 @@ def to_array(value: Value, rows: int) -> np.ndarray:
             columns = unified([to_array(item, rows) for item in items])
             if len({column.shape for column in columns}) == 1:
                 return np.stack(columns, axis=1)
-            raise Undefined("a record of values of different shapes is no result")
+            raise Beyond("a record of values of different shapes is no result")
         case Table():
-            raise Undefined("a map is no result")
+            raise Beyond("a map is no result")
 
 
 def _flat(value: Value, rows: int, count: int) -> np.ndarray:
@@ -264,10 +264,10 @@ def _flat(value: Value, rows: int, count: int) -> np.ndarray:
         case Sequence(items, length):
             counts = np.unique(length)
             if counts.size > 1:
-                raise Undefined("inner sequences of different lengths are no result")
+                raise Beyond("inner sequences of different lengths are no result")
             inner = int(counts[0]) if counts.size else 0
             if not isinstance(items, np.ndarray):
-                raise Undefined("deeply nested sequences are no result")
+                raise Beyond("deeply nested sequences are no result")
             items = items[:, :, :inner]
             return np.ascontiguousarray(
                 np.broadcast_to(items, (rows, count, inner, *items.shape[3:]))
@@ -275,7 +275,7 @@ def _flat(value: Value, rows: int, count: int) -> np.ndarray:
         case Tuple(items):
             return np.stack(unified([_flat(item, rows, count) for item in items]), axis=2)
         case Table():
-            raise Undefined("a map is no result")
+            raise Beyond("a map is no result")
 
 
 def _ragged(value: Sequence, rows: int) -> np.ndarray:
@@ -327,5 +327,5 @@ def _lead(count: int, rank: int) -> np.ndarray:
 
 def _array(value: Value) -> np.ndarray:
     if not isinstance(value, np.ndarray):
-        raise Undefined("a scalar is needed where a sequence stands")
+        raise Beyond("a scalar is needed where a sequence stands")
     return value

@@ -29,7 +29,15 @@ from dsl.program import (
 Choose = Callable[[int, int], int]
 """An integer from `low` to `high`, both included."""
 
-INPUTS = {"a": "int", "b": "int", "p": "bool", "x": "real", "c": "token", "s": "ints", "w": "words"}
+INPUTS = {
+    "a": "int",
+    "b": "int",
+    "p": "bool",
+    "x": "real",
+    "c": "token",
+    "s": "ints",
+    "w": "words",
+} | {"r": "reals"}
 INTEGERS = (0, 1, -1, 2, 3, -3, 7, 10, 2**31, -(2**31), 2**53 + 1, 2**62, -(2**62), 2**63 - 1)
 REALS = (0.0, 0.5, -0.5, 1.0, 2.5, -2.5, 1e-9, 1e9, 0.1)
 TOKENS = ("a", "b", "c", "é", "日")
@@ -50,6 +58,7 @@ class Generator:
         self.reals = reals
         kinds = {"int", "bool", "token"} | ({"real"} if reals else set())
         kinds |= {"ints", "words"} if sequences else set()
+        kinds |= {"reals"} if sequences and reals else set()
         self.scope = {name: kind for name, kind in INPUTS.items() if kind in kinds}
         self.sequences = sequences
         self.fresh = 0
@@ -74,6 +83,8 @@ class Generator:
                 return Call(
                     "list", tuple(Literal(self.choose(-2, 3)) for _ in range(self.choose(0, 3)))
                 )
+            case "reals":
+                return Call("list", tuple(Literal(self.of(*REALS)) for _ in range(2)))
             case _:
                 return Call("list", tuple(Literal(self.of(*TOKENS)) for _ in range(2)))
 
@@ -105,7 +116,7 @@ class Generator:
             case 4:
                 return Call("mod", self.args(depth, number, "int"))
             case 5:
-                return Call("pow", (self.make("int", depth), Literal(self.choose(0, 4))))
+                return Call("pow", (self.make("int", depth), self.exponent(depth)))
             case 6:
                 return self.negated(self.make("int", depth))
             case 7:
@@ -150,6 +161,12 @@ class Generator:
             case _:
                 return Call(self.of("any", "all"), (self.comprehension("bool", depth),))
 
+    def exponent(self, depth: int) -> Expr:
+        """A small constant, or a small number that may be -1: then Python has a real number."""
+        if not self.reals or self.choose(0, 3):
+            return Literal(self.choose(0, 4))
+        return Call("sub", (Call("mod", (self.make("int", depth), Literal(5))), Literal(1)))
+
     def negated(self, inner: Expr) -> Expr:
         """`-3` is a literal, not the negative of one."""
         name = "abs" if isinstance(inner, Literal) else self.of("neg", "abs")
@@ -160,7 +177,11 @@ class Generator:
         return Constant("ROW") if not self.choose(0, 3) else self.make("ints", depth)
 
     def _real(self, depth: int) -> Expr:
-        match self.choose(0, 5):
+        match self.choose(0, 7 if self.sequences else 5):
+            case 6:
+                return Call(self.of("sum", "sum", "max", "min"), self.args(depth, "reals"))
+            case 7:
+                return Call("index", self.args(depth, "reals", "int"))
             case 0 | 1:
                 return Call(self.of("add", "sub", "mul"), self.args(depth, "real", "real"))
             case 2:
@@ -195,6 +216,17 @@ class Generator:
             case _:
                 return self.comprehension("int", depth)
 
+    def _reals(self, depth: int) -> Expr:
+        match self.choose(0, 3):
+            case 0:
+                return Call("sorted", self.args(depth, "reals"))
+            case 1:
+                return Call("add", self.args(depth, "reals", "reals"))
+            case 2:
+                return Call("slice", (self.make("reals", depth), *self.slice(depth)))
+            case _:
+                return self.comprehension("real", depth)
+
     def _words(self, depth: int) -> Expr:
         match self.choose(0, 3):
             case 0:
@@ -215,7 +247,8 @@ class Generator:
     def comprehension(self, element: str, depth: int) -> Expr:
         self.fresh += 1
         name, position = f"v{self.fresh}", f"i{self.fresh}"
-        kind, item = self.of(("ints", "int"), ("words", "token"))
+        kinds = [("ints", "int"), ("words", "token"), ("reals", "real")]
+        kind, item = kinds[self.choose(0, 2 if self.reals else 1)]
         source = self.make(kind, depth - 1)
         outer = dict(self.scope)
         if self.choose(0, 2):
@@ -245,6 +278,7 @@ class Generator:
             body.append(self.loop(depth - 1))
         kinds = ["int", "bool", "token", *(["real"] if self.reals else [])]
         kinds += ["ints", "words"] if self.sequences else []
+        kinds += ["reals"] if self.sequences and self.reals else []
         result = self.make(self.of(*kinds), depth)
         return with_constants(Program("program", inputs, tuple(body), result))
 
@@ -285,6 +319,7 @@ def inputs_of(choose: Choose) -> dict[str, Any]:
         "c": TOKENS[choose(0, len(TOKENS) - 1)],
         "s": [whole() for _ in range(choose(0, 4))],
         "w": [TOKENS[choose(0, len(TOKENS) - 1)] for _ in range(choose(0, 4))],
+        "r": [REALS[choose(0, len(REALS) - 1)] for _ in range(9 * choose(0, 1))],
     }
 
 
@@ -303,7 +338,8 @@ def batches_of(rows: list[dict[str, Any]]) -> list[tuple[dict[str, np.ndarray], 
 def _column(values: list[Any]) -> np.ndarray:
     first = values[0]
     if isinstance(first, list):
-        kind: Any = "U1" if any(isinstance(x, str) for row in values for x in row) else np.int64
+        items = {str: "U1", float: np.float64}
+        kind: Any = items.get(type(first[0]) if first else int, np.int64)
         return np.array(values, kind).reshape(len(values), len(first))
     kinds = {bool: bool, int: np.int64, float: np.float64}
     return np.array(values, kinds.get(type(first)))
@@ -325,8 +361,9 @@ def python_function(program: Program) -> Callable[..., Any]:
         except (ArithmeticError, ValueError, LookupError) as error:
             raise Failed(str(error)) from None
         except TypeError as error:
-            # A root of a negative number is complex, and nothing here takes it.
-            if "complex" not in str(error):
+            # A root of a negative number is complex, a negative power of an integer is real, and
+            # nothing here takes it.
+            if "complex" not in str(error) and "float" not in str(error):
                 raise
             raise Failed(str(error)) from None
 

@@ -20,6 +20,7 @@ import operator
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import GeneratorType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,7 +43,11 @@ class Refused(Exception):
 
 
 class NoValue(Exception):
-    """The program has no value on an input: Python would raise, or a bound is exceeded."""
+    """The program has no value on an input: Python would raise."""
+
+
+class Beyond(NoValue):
+    """The checker has no value on an input, for a bound is exceeded: Python may have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,8 @@ def _function(node: ast.FunctionDef, constants: Environment) -> Function:
             finished, result = block(environment)
         except (ArithmeticError, ValueError, LookupError, TypeError) as error:
             raise NoValue(str(error)) from None
+        except (RecursionError, MemoryError) as error:
+            raise Beyond(f"the value is too large: {error}") from None
         if not finished:
             raise NoValue("the function returned nothing")
         return result
@@ -169,7 +176,7 @@ def _statement(node: ast.stmt) -> Block:
             )
         case ast.Expr(value=ast.Call(func=ast.Attribute(attr="append") as function, args=[value])):
             items, term = _term(function.value), _term(value)
-            return lambda environment: _appended(items(environment), term(environment))
+            return lambda environment: _appended(environment, items(environment), term(environment))
         case ast.If(test=test, body=body, orelse=orelse):
             condition = _term(test)
             then, otherwise = _block(body), _block(orelse)
@@ -194,10 +201,10 @@ def _loop(names: Any, source: Term, body: Block) -> Block:
     return run
 
 
-def _counted(environment: Environment) -> None:
-    environment[_ROUNDS] += 1
+def _counted(environment: Environment, rounds: int = 1) -> None:
+    environment[_ROUNDS] += rounds
     if environment[_ROUNDS] > _MOST_ROUNDS:
-        raise NoValue("over a million rounds")
+        raise Beyond("over a million rounds")
 
 
 def _targets(node: ast.expr) -> Any:
@@ -221,11 +228,30 @@ def _bound(environment: Environment, names: Any, value: Any) -> tuple[bool, Any]
     return False, None
 
 
-def _appended(items: Any, value: Any) -> tuple[bool, Any]:
-    if not isinstance(items, list) or len(items) >= _MOST_ITEMS:
-        raise NoValue("append to what is no list, or to one of a million")
-    items.append(value)
+def _appended(environment: Environment, items: Any, value: Any) -> tuple[bool, Any]:
+    _counted(environment, _weight(value))
+    _of(items, list).append(value)
     return False, None
+
+
+def _weight(value: Any) -> int:
+    """How many items a value holds, those of its items counted too.  A few lines of text can nest
+    so many that Python's comparison of two of them would never end."""
+    weight, waiting = 1, [value]
+    while waiting:
+        items = waiting.pop()
+        if isinstance(items, (list, tuple)):
+            weight += len(items)
+            if weight > _MOST_ITEMS:
+                raise Beyond("a sequence of over a million items")
+            waiting += [item for item in items if isinstance(item, (list, tuple))]
+    return weight
+
+
+def _weighed(value: Any) -> Any:
+    """The value, if it holds at most a million items."""
+    _weight(value)
+    return value
 
 
 # Expressions.
@@ -256,15 +282,16 @@ def _term(node: ast.expr) -> Term:
             return lambda environment: items(environment)[place(environment)]
         case ast.List(elts=elements):
             parts = [_term(element) for element in elements]
-            return lambda environment: [part(environment) for part in parts]
+            return lambda environment: _weighed([part(environment) for part in parts])
         case ast.Tuple(elts=elements):
             parts = [_term(element) for element in elements]
-            return lambda environment: tuple(part(environment) for part in parts)
+            return lambda environment: _weighed(tuple(part(environment) for part in parts))
         case ast.Dict():
             table = _literal(node)
             return lambda environment: table
         case ast.ListComp(elt=element, generators=[clause]):
-            return _comprehension(element, clause)
+            items = _comprehension(element, clause)
+            return lambda environment: _weighed(list(items(environment)))
         case ast.GeneratorExp(elt=element, generators=[clause]):
             return _comprehension(element, clause)
         case ast.Call(func=function, args=args, keywords=[]):
@@ -340,22 +367,26 @@ def _comprehension(element: ast.expr, clause: ast.comprehension) -> Term:
     names, source, term = _targets(clause.target), _term(clause.iter), _term(element)
     conditions = [_term(condition) for condition in clause.ifs]
 
-    def run(environment: Environment) -> list[Any]:
+    def run(environment: Environment) -> Iterator[Any]:
+        return generated(environment, _iterated(source(environment)))
+
+    def generated(environment: Environment, items: Any) -> Iterator[Any]:
         inner = dict(environment)
-        result = []
-        for item in _iterated(source(environment)):
-            _counted(inner)
+        for item in items:
+            _counted(environment)
+            inner[_ROUNDS] = environment[_ROUNDS]
             _bound(inner, names, item)
-            if all(condition(inner) for condition in conditions):
-                result.append(term(inner))
-        environment[_ROUNDS] = inner[_ROUNDS]
-        return result
+            kept = all(condition(inner) for condition in conditions)
+            value = term(inner) if kept else None
+            environment[_ROUNDS] = inner[_ROUNDS]
+            if kept:
+                yield value
 
     return run
 
 
 def _iterated(value: Any) -> Any:
-    if not isinstance(value, (list, tuple, str, range, set)):
+    if not isinstance(value, (list, tuple, str, range, set, GeneratorType)):
         raise NoValue(f"{type(value).__name__} is no sequence")
     return sorted(value) if isinstance(value, set) else value
 
@@ -367,28 +398,30 @@ def _operation(op: ast.operator, node: ast.AST) -> Callable[[Any, Any], Any]:
 
 
 def _plus(a: Any, b: Any) -> Any:
-    if isinstance(a, (list, tuple, str)) and len(a) + len(b) > _MOST_ITEMS:
-        raise NoValue("a sequence of over a million items")
-    return a + b
+    if isinstance(a, str) and len(a) + len(b) > _MOST_ITEMS:
+        raise Beyond("a text of over a million letters")
+    return _weighed(a + b) if isinstance(a, (list, tuple)) else a + b
 
 
 def _times(a: Any, b: Any) -> Any:
     if isinstance(a, int) and isinstance(b, int):
         if a.bit_length() + b.bit_length() > 1 << 20:
-            raise NoValue("a number of over a million bits")
-    elif isinstance(a, (list, tuple, str)) and len(a) * max(b, 0) > _MOST_ITEMS:
-        raise NoValue("a sequence of over a million items")
+            raise Beyond("a number of over a million bits")
+    elif isinstance(a, str) and len(a) * b > _MOST_ITEMS:
+        raise Beyond("a text of over a million letters")
+    elif isinstance(a, (list, tuple)) and (_weight(a) - 1) * b > _MOST_ITEMS:
+        raise Beyond("a sequence of over a million items")
     elif isinstance(b, (list, tuple, str)):
-        raise NoValue("a count stands after its sequence")
+        raise Beyond("a count stands after its sequence")
     return a * b
 
 
 def _power(a: Any, b: Any) -> Any:
-    if isinstance(a, int) and isinstance(b, int) and (b < 0 or a.bit_length() * b > _MOST_BITS):
-        raise NoValue("the exponent is negative or the power too large")
+    if isinstance(a, int) and isinstance(b, int) and a.bit_length() * b > _MOST_BITS:
+        raise Beyond("a power of over 4096 bits")
     result = a**b
-    if isinstance(result, complex):
-        raise NoValue("a complex number")
+    if type(result) is not type(a + b):
+        raise Beyond("a power of another kind: of a negative exponent, or complex")
     return result
 
 
@@ -411,7 +444,7 @@ def _number(value: Any) -> Any:
 def _range(*ends: int) -> range:
     span = range(*ends)
     if len(span) > _MOST_ITEMS:
-        raise NoValue("a range of over a million numbers")
+        raise Beyond("a range of over a million numbers")
     return span
 
 
@@ -429,7 +462,7 @@ _FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "tuple": (1, 1, lambda xs: tuple(_iterated(xs))),
     "range": (1, 3, _range),
     "enumerate": (1, 1, lambda xs: list(enumerate(_iterated(xs)))),
-    "zip": (1, 99, lambda *xs: list(zip(*map(_iterated, xs), strict=False))),
+    "zip": (1, 99, lambda *xs: _weighed(list(zip(*map(_iterated, xs), strict=False)))),
     "int": (1, 1, lambda x: int(_number(x))),
     **{
         f"math.{name}": (1, 1, getattr(math, name))
@@ -515,6 +548,7 @@ def _refused(node: ast.AST, reason: str) -> Refused:
 
 ALONE = 2048
 _SMALL = 5_000_000
+_UNSTEADY = "an input gets another value when it is run alone"
 _CLOSE = 1e-4
 """Decisions so near to a tie, beside the clearest of their block, are also run one by one."""
 ELSEWHERE = {"branch_and_bound": "verify.branch_and_bound", "invariant": "verify.invariants"}
@@ -615,8 +649,9 @@ def _compared(
     function: Function, target: Target, shapes: Iterator[Shape], deadline: float, *, every: bool
 ) -> Outcome:
     digest = hashlib.sha256()
-    inputs, wrong, margin = 0, 0, math.inf
+    inputs, wrong, margin, limit = 0, 0, math.inf, ""
     first: tuple[Mapping[str, Any], Any, Any] | None = None
+    tolerance = target.claim.decode.tolerance
     for shape in shapes:
         size = target.domain.shape_size(shape)
         if size is None:
@@ -636,40 +671,54 @@ def _compared(
             digest.update(hashlib.sha256(_bytes(evaluation.values)).digest())
             theirs = evaluation.values.tolist()
             columns = [batch[name].tolist() for name in function.parameters]
-            rows = zip(*columns, strict=True) if columns else ((),) * count
-            for row, values in enumerate(rows):
+            ours: list[Any] = []
+            for row, values in enumerate(zip(*columns, strict=True) if columns else ((),) * count):
                 if time.monotonic() > deadline:
                     return Outcome("undecided", f"time is up after {inputs + row} inputs", inputs)
-                ours = _value(function, values)
-                if not _same(ours, theirs[row], target.claim.decode.tolerance):
+                ours.append(_value(function, values))
+                if isinstance(ours[row], Beyond):
+                    limit = limit or f"the program on {target.domain.row(batch, row)}: {ours[row]}"
+                elif not _same(ours[row], theirs[row], tolerance):
                     wrong += 1
                     if first is None:
-                        first = target.domain.row(batch, row), ours, theirs[row]
+                        alone = _alone(target, batch, row)
+                        if _same(ours[row], alone, tolerance):
+                            limit = _UNSTEADY
+                        else:
+                            first = target.domain.row(batch, row), ours[row], alone
             inputs += count
-            if first is None and not _steady(target, batch, evaluation, every):
-                return Outcome("undecided", "an input gets another value when it is run alone")
+            if first is None and not limit and not _steady(target, batch, ours, evaluation, every):
+                return Outcome("undecided", _UNSTEADY)
     if first is not None:
         return Outcome("broken", "", inputs, digest.hexdigest(), first, wrong)
+    if limit:
+        return Outcome("undecided", limit, inputs)
     if inputs == 0:
         return Outcome("undecided", "no input satisfies the domain's condition")
     return Outcome("holds", "", inputs, digest.hexdigest(), margin=margin)
 
 
-def _steady(target: Target, batch: dict[str, np.ndarray], found: Evaluation, every: bool) -> bool:
-    """Do inputs that are nearly tied, or all, get the same value when they are run alone?"""
-    margins = found.margins
-    clearest = float(margins[np.isfinite(margins)].max(initial=0.0))
-    for row in np.flatnonzero(every | (margins <= _CLOSE * clearest)).tolist():
-        again = target.evaluate({name: column[row : row + 1] for name, column in batch.items()})
-        same = _same(again.values.tolist(), found.values[row : row + 1].tolist(), 0.0)
-        if not same and target.claim.decode.rule != "value":
-            return False
-    return True
+def _steady(
+    target: Target, batch: dict[str, np.ndarray], ours: list[Any], found: Evaluation, every: bool
+) -> bool:
+    """Do inputs that are nearly tied, or all, get the program's value when they are run alone?"""
+    clearest = float(found.margins[np.isfinite(found.margins)].max(initial=0.0))
+    rows = np.flatnonzero(every | (found.margins <= _CLOSE * clearest)).tolist()
+    tolerance = target.claim.decode.tolerance
+    return all(_same(ours[row], _alone(target, batch, row), tolerance) for row in rows)
+
+
+def _alone(target: Target, batch: dict[str, np.ndarray], row: int) -> Any:
+    """The network's value on one row that is run by itself."""
+    one = {name: column[row : row + 1] for name, column in batch.items()}
+    return target.evaluate(one).values.tolist()[0]
 
 
 def _value(function: Function, values: tuple[Any, ...]) -> Any:
     try:
         return function.run(*values)
+    except Beyond as limit:
+        return limit
     except NoValue:
         return NoValue
 

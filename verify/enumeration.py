@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dsl.agreement import agreeing, counterexample
+from dsl.agreement import agreeing, beyond, counterexample
 from dsl.claim import Counterexample, Evaluation, Proved, Refuted, Target, Unknown, Verdict
 from dsl.domain import BLOCK, Domain, Shape
 from dsl.generation import within_reach
@@ -145,7 +145,7 @@ def tally(
     closest = int(np.argmin(margins))
     return Tally(
         count,
-        hashlib.sha256(canonical_bytes(evaluation.values)).digest(),
+        hashlib.sha256(canonical(evaluation.values)).digest(),
         False,
         len(wrong),
         tuple(wrong[:_KEPT].tolist()),
@@ -228,7 +228,7 @@ def conclusion(
         example = smallest(program, target, ledger.found)
         if example is None:
             return Unknown(
-                f"{ledger.wrong} disagreements vanish when the input is run alone (near-ties)",
+                unconfirmed(program, ledger),
                 proven_fraction=1 - ledger.wrong / ledger.inputs,
                 evidence=evidence,
             )
@@ -241,6 +241,15 @@ def conclusion(
             evidence=evidence,
         )
     return Proved(method, str(target.domain), arithmetic(target, ledger.near_count), evidence)
+
+
+def unconfirmed(program: Program, ledger: Ledger) -> str:
+    """Why none of the disagreements is a counterexample."""
+    for batch, _ in ledger.found:
+        if reason := beyond(program, batch):
+            inputs = ", ".join(f"{name}={column[0]}" for name, column in batch.items())
+            return f"the program's value on {inputs} is beyond the language: {reason}"
+    return f"{ledger.wrong} disagreements vanish when the input is run alone (near-ties)"
 
 
 def arithmetic(target: Target, near: int = 0) -> str:
@@ -257,12 +266,12 @@ def arithmetic(target: Target, near: int = 0) -> str:
     )
 
 
-def canonical_bytes(values: np.ndarray) -> bytes:
+def canonical(values: np.ndarray) -> bytes | memoryview:
     """Decoded values in a form that does not depend on storage: for the digest."""
     if values.dtype.kind in "iub":
-        return np.ascontiguousarray(values.astype(np.int64)).tobytes()
+        return np.ascontiguousarray(values, np.int64).data
     if values.dtype.kind == "f":
-        return np.ascontiguousarray(values.astype(np.float64)).tobytes()
+        return np.ascontiguousarray(values, np.float64).data
     return repr(values.tolist()).encode()
 
 

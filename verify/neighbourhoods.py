@@ -163,13 +163,20 @@ def _is_input(node: Node, graph: Graph) -> bool:
     return False
 
 
-def linear_score(program: Program) -> np.ndarray | None:
-    """The weights of `score` in a program `score = dot(TEMPLATE, x) - c * sum(x)`; None for
-    programs of another form."""
-    match program.body, program.inputs:
-        case ((Assign(("score",), (expr,)),), ((name, _),)):
-            return _weights(expr, name, program)
-    return None
+def linear_scores(program: Program) -> dict[str, np.ndarray]:
+    """The weights of each score in a program of lines `score = dot(TEMPLATE, x) - c * sum(x)`;
+    empty for programs of another form."""
+    scores: dict[str, np.ndarray] = {}
+    for statement in program.body:
+        match statement, program.inputs:
+            case Assign((score,), (expr,)), ((name, _),) if score not in scores:
+                weights = _weights(expr, name, program)
+            case _:
+                weights = None
+        if weights is None:
+            return {}
+        scores[score] = weights
+    return scores
 
 
 def _weights(expr: Expr, name: str, program: Program) -> np.ndarray | None:
@@ -188,26 +195,28 @@ def settled(
     program: Program, low: np.ndarray, high: np.ndarray, values: np.ndarray
 ) -> np.ndarray | None:
     """For boxes (B, d), whether the program provably gives each one's value everywhere on it; None
-    for programs that are not comparisons of one linear score."""
-    weights = linear_score(program)
-    if weights is None or weights.shape != low.shape[1:]:
-        return None
-    ends = np.maximum(weights, 0) * low + np.minimum(weights, 0) * high
-    least = ends.sum(1)
-    most = (np.maximum(weights, 0) * high + np.minimum(weights, 0) * low).sum(1)
-    slack = _SLACK * (1 + (np.abs(weights) * np.maximum(np.abs(low), np.abs(high))).sum(1))
-    least, most = least - slack, most + slack
+    for programs that are not comparisons of linear scores."""
+    scores = linear_scores(program)
     bounds = _bounds(program.result)
-    if bounds is None:
+    if not scores or bounds is None or any(name not in scores for name, _ in bounds):
+        return None
+    if any(weights.shape != low.shape[1:] for weights in scores.values()):
         return None
     crossed = np.zeros(len(low), bool)
-    for bound in bounds:
-        crossed |= (least <= bound) & (bound <= most)
+    for name, weights in scores.items():
+        positive, negative = np.maximum(weights, 0), np.minimum(weights, 0)
+        least = (positive * low + negative * high).sum(1)
+        most = (positive * high + negative * low).sum(1)
+        slack = _SLACK * (1 + (np.abs(weights) * np.maximum(np.abs(low), np.abs(high))).sum(1))
+        for score, bound in bounds:
+            if score == name:
+                crossed |= (least - slack <= bound) & (bound <= most + slack)
     return ~crossed
 
 
-def _bounds(result: Expr) -> list[float] | None:
-    """The numbers with which a result compares the score; None where it does anything else."""
+def _bounds(result: Expr) -> list[tuple[str, float]] | None:
+    """The scores and the numbers with which a result compares them; None where it does anything
+    else."""
     match result:
         case Call("int" | "not", (inner,)):
             return _bounds(inner)
@@ -216,8 +225,8 @@ def _bounds(result: Expr) -> list[float] | None:
         case Call("and" | "or", args):
             parts = [_bounds(arg) for arg in args]
             return None if None in parts else [b for part in parts for b in part or ()]
-        case Call("lt" | "le" | "gt" | "ge", (Literal(bound), Variable("score"))):
-            return [float(bound)]  # type: ignore[arg-type]
-        case Call("lt" | "le" | "gt" | "ge", (Variable("score"), Literal(bound))):
-            return [float(bound)]  # type: ignore[arg-type]
+        case Call("lt" | "le" | "gt" | "ge", (Literal(bound), Variable(score))):
+            return [(score, float(bound))]  # type: ignore[arg-type]
+        case Call("lt" | "le" | "gt" | "ge", (Variable(score), Literal(bound))):
+            return [(score, float(bound))]  # type: ignore[arg-type]
     return None

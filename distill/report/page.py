@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,34 +21,68 @@ from dsl.claim import Proved, Refuted, Tested, Unknown, Verdict
 from dsl.domain import single
 from dsl.errors import DistillError
 from dsl.evaluate import run_defined
+from dsl.limits import Limit
 from dsl.printer import count_lines
 from dsl.program import size
 
 LARGEST = 500_000
 _MOST_TEXT = 20_000
 _EXAMPLES = 6
+_LATE = (
+    '<p class="soft">The time was up before all was drawn: <code>distill report</code> with the '
+    "folder draws the rest.</p>"
+)
 _FAILURES = (RuntimeError, ValueError, TypeError, KeyError, IndexError, DistillError)
 """What the runtime of a network may raise on an input of a picture; that picture is left out."""
 
 
-def write(account: Account, path: Path) -> Path:
+@dataclass(frozen=True)
+class Drawn:
+    """What a report shows besides the program: `examples` as rows of a table, the network's
+    `graph` with `links` from names to boxes and where each part was found (`rows`), `pictures`;
+    `late` where the time did not suffice for all of it."""
+
+    examples: str = ""
+    graph: d.Picture | None = None
+    links: Mapping[str, str] = field(default_factory=dict)
+    rows: Sequence[tuple[str, str, str, float]] = ()
+    pictures: tuple[d.Picture, ...] = ()
+    late: bool = False
+
+
+def write(account: Account, path: Path, *, until: float = math.inf) -> Path:
     """Writes the report, whole or not at all."""
     from distill.certificate import write_text
 
-    write_text(path, page(account))
+    write_text(path, page(account, until=until))
     return path
 
 
-def page(account: Account) -> str:
-    """The text of the report; pictures that would make it too large are left out."""
-    graph, links, rows = _network(account)
-    drawn = list(_pictures(account))
-    body = _page(account, graph, links, rows, drawn)
-    while len(body.encode()) > LARGEST and drawn:
-        largest = max(drawn, key=lambda picture: len(picture.svg))
-        drawn.remove(largest)
-        body = _page(account, graph, links, rows, drawn)
+def page(account: Account, *, until: float = math.inf) -> str:
+    """The text of the report; pictures that would make it too large are left out, and so is what
+    is not drawn by `until`, a value of time.monotonic()."""
+    drawn = _drawn(account, until)
+    body = _page(account, drawn)
+    while len(body.encode()) > LARGEST and drawn.pictures:
+        largest = max(drawn.pictures, key=lambda picture: len(picture.svg))
+        rest = tuple(picture for picture in drawn.pictures if picture is not largest)
+        drawn = replace(drawn, pictures=rest)
+        body = _page(account, drawn)
     return body
+
+
+def _drawn(account: Account, until: float) -> Drawn:
+    """What there is time for, what says most first."""
+    drawn, pictures = Drawn(), list[d.Picture]()
+    with Limit(until) as first:
+        drawn = replace(drawn, examples=_examples(account))
+    with Limit(until) as second:
+        pictures.extend(_pictures(account))
+    with Limit(until) as third:
+        graph, links, rows = _network(account)
+        drawn = replace(drawn, graph=graph, links=links, rows=rows)
+    late = first.passed or second.passed or third.passed
+    return replace(drawn, pictures=tuple(pictures), late=late)
 
 
 def _pictures(account: Account) -> Iterator[d.Picture]:
@@ -89,19 +123,14 @@ def _network(
     return picture, links, network.reading_rows(nodes, found)
 
 
-def _page(
-    account: Account,
-    graph: d.Picture | None,
-    links: Mapping[str, str],
-    rows: Sequence[tuple[str, str, str, float]],
-    drawn: Sequence[d.Picture],
-) -> str:
+def _page(account: Account, drawn: Drawn) -> str:
+    pictures = _row(drawn.pictures) + _evidence(account) + (_LATE if drawn.late else "")
     sections = [
-        ("program", "Program", _program(account, links)),
+        ("program", "Program", _program(account, drawn.links)),
         ("front", "Size against disagreement", _front(account)),
-        ("network", "Network", _graph(graph, rows)),
-        ("pictures", "What led to it", _row(drawn) + _evidence(account)),
-        ("examples", "Examples", _examples(account)),
+        ("network", "Network", _graph(drawn.graph, drawn.rows)),
+        ("pictures", "What led to it", pictures),
+        ("examples", "Examples", drawn.examples),
         ("check", "Check it yourself", _check(account)),
     ]
     kept = [(key, title, body) for key, title, body in sections if body]

@@ -15,7 +15,8 @@ Number: TypeAlias = int | float
 
 
 class Undefined(Exception):
-    """The program has no value on some inputs; `rows` marks them, where they are known."""
+    """The program has no value on some inputs, those that `rows` marks: Python would raise there,
+    unless it is the language that ends (Beyond)."""
 
     def __init__(self, reason: str, rows: np.ndarray | None = None) -> None:
         super().__init__(reason)
@@ -23,7 +24,12 @@ class Undefined(Exception):
         self.rows = rows
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Undefined, (self.reason, self.rows)
+        return type(self), (self.reason, self.rows)
+
+
+class Beyond(Undefined):
+    """Python may have a value where the language has none: a number or a sequence too large, or of
+    a kind that it does not know.  Such an input neither supports a claim nor refutes it."""
 
 
 class TypeMismatch(Exception):
@@ -93,13 +99,17 @@ class Primitive:
         raise TypeMismatch(f"{self.name} has no scalar type rule")
 
     def value(self, *args: Any) -> Any:
-        raise Undefined(f"{self.name} has no scalar meaning")
+        raise Beyond(f"{self.name} has no scalar meaning")
 
     def numpy(self, *args: Any) -> Any:
-        raise Undefined(f"{self.name} has no batched meaning")
+        raise Beyond(f"{self.name} has no batched meaning")
 
     def fails(self, *args: np.ndarray) -> np.ndarray | None:
         """The rows on which the primitive is undefined; None when it is total."""
+        return None
+
+    def beyond(self, *args: np.ndarray) -> np.ndarray | None:
+        """Those of the rows that fail on which Python has a value; None when there are none."""
         return None
 
     def smt(self, *args: Any) -> Any:
@@ -213,5 +223,7 @@ def exact_float(array: np.ndarray) -> np.ndarray:
     if array.dtype == object and not is_integral(array):
         return array
     if is_integral(array) and magnitude(array) > 2**53:
-        raise Undefined("an integer above 2**53 meets a real number")
+        large = np.abs(array.astype(object)) > 2**53
+        rows = large.reshape(len(array), -1).any(axis=1) if array.ndim else None
+        raise Beyond("an integer above 2**53 meets a real number", rows)
     return array.astype(np.float64)

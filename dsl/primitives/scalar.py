@@ -15,6 +15,7 @@ from dsl.primitives.base import (
     EITHER,
     FALSE,
     TRUE,
+    Beyond,
     Interval,
     Number,
     Primitive,
@@ -257,6 +258,11 @@ def _power(a: float, b: float) -> float:
     return result if isinstance(result, float) else math.nan
 
 
+def _complex(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where `a ** b` is a complex number in Python."""
+    return np.asarray((a < 0) & np.isfinite(a) & np.isfinite(b) & (b != np.floor(b)))
+
+
 class Pow(Primitive):
     """`a` to the power of `b`; integer powers only for `b >= 0`."""
 
@@ -265,17 +271,27 @@ class Pow(Primitive):
     examples = {"2 ** 10": 1024, "(-3) ** 3": -27}
 
     def type(self, *args: t.Type) -> t.Type:
-        return numeric("**", *args)
+        kind = numeric("**", *args)
+        match args:
+            case (t.Int() | t.Bool(), t.Int(high=int(high))) if high < 0:
+                raise TypeMismatch(
+                    f"an integer to the power of {high} is no integer: divide, or take a real base"
+                )
+        return kind
 
     def value(self, *args: Any) -> Any:
         a, b = args
         if isinstance(a, int) and isinstance(b, int):
+            if a == 0 and b < 0:
+                raise Undefined("0 has no negative power")
             if b < 0 or abs(a).bit_length() * b > 4096:
-                raise Undefined("the exponent is negative or the power too large")
+                raise Beyond("the exponent is negative or the power too large")
             return a**b
         a, b = float(a), float(b)
-        if (a < 0 and math.isfinite(b) and b != math.floor(b)) or (a == 0 and b < 0):
-            raise Undefined("the power is not a real number")
+        if a == 0 and b < 0:
+            raise Undefined("0 has no negative power")
+        if a < 0 and math.isfinite(a) and math.isfinite(b) and b != math.floor(b):
+            raise Beyond("the power is a complex number")
         try:
             return a**b
         except OverflowError:
@@ -287,10 +303,15 @@ class Pow(Primitive):
             bits = np.frompyfunc(lambda x: int(x).bit_length(), 1, 1)(np.abs(a.astype(object)))
             return np.asarray((b < 0) | (bits * b.astype(object) > 4096), bool)
         a, b = exact_float(a), exact_float(b)
-        root = (a < 0) & np.isfinite(b) & (b != np.floor(b))
         with np.errstate(all="ignore"):
             overflow = np.isinf(np.power(np.abs(a), b)) & np.isfinite(a) & np.isfinite(b)
-        return np.asarray(root | ((a == 0) & (b < 0)) | overflow)
+        return np.asarray(_complex(a, b) | ((a == 0) & (b < 0)) | overflow)
+
+    def beyond(self, *args: np.ndarray) -> np.ndarray | None:
+        a, b = (as_number(array) for array in args)
+        if is_integral(a) and is_integral(b):
+            return np.asarray((b >= 0) | (a != 0), bool)
+        return _complex(exact_float(a), exact_float(b))
 
     def numpy(self, *args: Any) -> Any:
         a, b = (as_number(array) for array in args)
@@ -395,10 +416,13 @@ class _Comparison(Primitive):
             return self._unlike(a, b)
         if is_integral(a) != is_integral(b) and "f" in (a.dtype.kind, b.dtype.kind):
             a, b = exact_float(as_number(a)), exact_float(as_number(b))
-        return np.asarray(self.compare(a, b), bool)
+        try:
+            return np.asarray(self.compare(a, b), bool)
+        except TypeError:
+            raise Beyond(f"{self.infix} between text and numbers") from None
 
     def _unlike(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        raise Undefined(f"{self.infix} between text and numbers")
+        raise Beyond(f"{self.infix} between text and numbers")
 
     def smt(self, *args: Any) -> Any:
         return self.compare(_number(args[0]), _number(args[1]))

@@ -6,6 +6,7 @@ which they are undefined are reported by `failed`, the others compute something 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from dsl import types as t
 from dsl.primitives.base import (
+    Beyond,
     Interval,
     Primitive,
     TypeMismatch,
@@ -52,22 +54,26 @@ class SequencePrimitive(Primitive):
     method: ClassVar[str] = ""
 
     def batched(self, rank: int, *args: Value) -> Value:
-        raise Undefined(f"{self.name} has no batched meaning")
+        raise Beyond(f"{self.name} has no batched meaning")
 
     def failed(self, rank: int, *args: Value) -> np.ndarray | None:
         """The rows, at `rank`, on which there is no value; None when there are none."""
         return None
 
+    def excessive(self, rank: int, *args: Value) -> np.ndarray | None:
+        """Those of the rows that fail on which Python has a value; None when there are none."""
+        return None
+
 
 def sequence(value: Value, name: str) -> Sequence:
     if not isinstance(value, Sequence):
-        raise Undefined(f"{name} takes a sequence")
+        raise Beyond(f"{name} takes a sequence")
     return value
 
 
 def scalar(value: Value, name: str) -> np.ndarray:
     if not isinstance(value, np.ndarray):
-        raise Undefined(f"{name} takes a scalar")
+        raise Beyond(f"{name} takes a scalar")
     return value
 
 
@@ -159,9 +165,23 @@ class Sum(SequencePrimitive):
         value = sequence(args[0], "sum")
         items = as_number(scalar(value.items, "sum"))
         items = np.where(within(value, rank), items, np.zeros((), np.int64))
-        if is_integral(items) and magnitude(items) * max(items.shape[-1], 1) >= 2**62:
+        if not is_integral(items):
+            return _added(items)
+        if magnitude(items) * max(items.shape[-1], 1) >= 2**62:
             items = items.astype(object)
         return np.asarray(items.sum(-1))
+
+
+def _added(items: np.ndarray) -> np.ndarray:
+    """The sums of real items along the last axis, as Python adds them: from the left to right,
+    since 3.12 with what rounding loses added at the end.  NumPy's own sum adds in pairs, and one
+    bit decides a comparison."""
+    if items.shape[-1] == 0:
+        return np.zeros(items.shape[:-1])
+    if sys.version_info < (3, 12):
+        return np.asarray(np.add.accumulate(items, axis=-1)[..., -1])
+    rows = items.reshape(-1, items.shape[-1]).tolist()
+    return np.array([sum(row) for row in rows], np.float64).reshape(items.shape[:-1])
 
 
 class _Extreme(SequencePrimitive):
@@ -205,7 +225,7 @@ class _Extreme(SequencePrimitive):
         try:
             return np.asarray(items.max(-1) if self.name == "max" else items.min(-1))
         except TypeError:
-            raise Undefined("numbers and texts have no order") from None
+            raise Beyond("numbers and texts have no order") from None
 
     def smt(self, *args: Any) -> Any:
         import z3
@@ -291,7 +311,7 @@ class Sorted(SequencePrimitive):
         try:
             order = np.lexsort((items, outside), axis=-1)
         except TypeError:
-            raise Undefined("numbers and texts have no order") from None
+            raise Beyond("numbers and texts have no order") from None
         return Sequence(pick(items, rank, order), value.length)
 
 
@@ -330,8 +350,10 @@ class Range(SequencePrimitive):
         return t.Seq(t.Int())
 
     def value(self, *args: Any) -> Any:
-        if (len(args) == 3 and args[2] == 0) or len(range(*args)) > _LONGEST:
-            raise Undefined("range with step 0 or over a million numbers")
+        if len(args) == 3 and args[2] == 0:
+            raise Undefined("a range with step 0")
+        if len(range(*args)) > _LONGEST:
+            raise Beyond("a range of over a million numbers")
         return list(range(*args))
 
     def _limits(self, *args: Value) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -344,7 +366,11 @@ class Range(SequencePrimitive):
 
     def failed(self, rank: int, *args: Value) -> np.ndarray | None:
         _, _, count, step = self._limits(*args)
-        return np.asarray((step == 0) | (count > _LONGEST))
+        return np.asarray((step == 0) | (count > _LONGEST), bool)
+
+    def excessive(self, rank: int, *args: Value) -> np.ndarray | None:
+        _, _, count, step = self._limits(*args)
+        return np.asarray((step != 0) & (count > _LONGEST), bool)
 
     def batched(self, rank: int, *args: Value) -> Value:
         start, step, count, _ = self._limits(*args)
@@ -482,7 +508,7 @@ class Index(SequencePrimitive):
         value = sequence(args[0], "indexing")
         index = as_number(scalar(args[1], "indexing"))
         if not is_integral(index):
-            raise Undefined("an index is an integer")
+            raise Beyond("an index is an integer")
         if index.dtype == object:
             index = np.clip(index, -(2**62), 2**62).astype(np.int64)
         if extent(value.items, rank + 1) == 0:
@@ -528,7 +554,7 @@ class Get(SequencePrimitive):
     def batched(self, rank: int, *args: Value) -> Value:
         table, key, default = args
         if not isinstance(table, Table):
-            raise Undefined("get takes a map")
+            raise Beyond("get takes a map")
         values, found = _looked_up(table.entries, key, rank)
         other = scalar(default, "get")
         if values.dtype != other.dtype and (values.dtype == object or other.dtype == object):
@@ -717,7 +743,7 @@ def repeated(rank: int, value: Sequence, count: np.ndarray) -> Sequence:
     times = np.maximum(as_number(count), 0)
     length = value.length * times
     if int(length.max(initial=0)) > _LONGEST:
-        raise Undefined("a sequence of over a million items")
+        raise Beyond("a sequence of over a million items")
     span = np.arange(int(length.max(initial=0)))
     order = span % np.maximum(value.length, 1)[..., None]
     if extent(value.items, rank + 1) == 0:

@@ -59,7 +59,7 @@ def search(cells: Cells, deadline: float) -> tuple[list[Rule], int]:
         if time.monotonic() > deadline or any(rule.mistakes == 0 for rule in rules):
             break
     shortest = _shortest(rules, _SHORTER * limit)
-    return [rounded(cells, rule) for rule in shortest], tried
+    return [rounded(rule, cells) for rule in shortest], tried
 
 
 def _shortest(rules: list[Rule], limit: float) -> list[Rule]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dsl.program import Call, Expr, Literal, Variable
-from synth.code_length import boundary_distance
 from synth.inequalities.atoms import Library, Order, order_of
 from synth.inequalities.cells import Cells
 from synth.inequalities.constants import Cut, best_cut
@@ -28,6 +27,7 @@ _TABLE = 1 << 14
 _PROMISING = 8
 _FAR = 1.6
 _CHEAPEST = 1.0
+_NEAREST = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +70,15 @@ def rule_of(cells: Cells, features: tuple[Feature, ...], formula: Formula) -> Ru
     return Rule(features, formula, wrong, bits)
 
 
-def rounded(cells: Cells, rule: Rule) -> Rule:
-    """The rule with rounder constants, each paid for by mistakes at the price that mistakes have
-    beside the rule's boundary, where a network that learned the rule makes most of its own."""
-    price = _price_at_the_boundary(cells, rule)
+def rounded(rule: Rule, cells: Cells) -> Rule:
+    """The rule with rounder constants, each paid for by mistakes at the price that they have beside
+    the bound, where a network that learned the rule makes most of its own."""
     for place, feature in enumerate(rule.features):
-        if feature.form is None or price >= MISTAKE_BITS:
+        if feature.form is None:
             continue
         without, within = _wrong_by_code(cells, rule, place)
-        order = order_of(feature.form)
-        cut = _cut(feature.form, order, without, within, price)
+        price = _price_at_the_bound(feature, without, within)
+        cut = _cut(feature.form, order_of(feature.form), without, within, price)
         if cut is not None and cut.constant != feature.constant:
             rounder = _test_feature(feature.form, cut)
             features = (*rule.features[:place], rounder, *rule.features[place + 1 :])
@@ -87,20 +86,16 @@ def rounded(cells: Cells, rule: Rule) -> Rule:
     return rule
 
 
-def _price_at_the_boundary(cells: Cells, rule: Rule) -> float:
-    """Bits that one more mistake costs among the cells next to the rule's boundary; at most
-    `MISTAKE_BITS`, as where the cells are no whole grid."""
-    shape = tuple(len(axis.values) for axis in cells.axes)
-    if len(cells) != math.prod(shape):
-        return MISTAKE_BITS
-    truth = rule.formula.table[tuple(feature.codes for feature in rule.features)]
-    grid = np.zeros(shape, np.int64)
-    places = tuple(
-        column - axis.low for column, axis in zip(cells.columns, cells.axes, strict=True)
-    )
-    grid[places] = truth
-    beside = (boundary_distance(grid) == 1)[places]
-    wrong = (truth != cells.labels)[beside]
+def _price_at_the_bound(feature: Feature, without: np.ndarray, within: np.ndarray) -> float:
+    """Bits that one more mistake costs among the cells that are nearest to a test's bound, of those
+    whose label depends on the test; at most `MISTAKE_BITS`."""
+    assert feature.form is not None
+    depends = np.flatnonzero(without != within)
+    held = feature.codes[depends] == 1
+    order = np.argsort(feature.form.keys[depends], kind="stable")
+    bound = int(held.sum())
+    nearest = order[max(0, bound - _NEAREST) : bound + _NEAREST]
+    wrong = np.where(held, within[depends], without[depends])[nearest]
     share = (float(wrong.sum()) + 0.5) / (len(wrong) + 1)
     return min(MISTAKE_BITS, max(_CHEAPEST, math.log2((1 - share) / share)))
 

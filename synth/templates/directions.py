@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -93,9 +95,11 @@ def fitted(
             wanted = labels if inside else ~labels
             scale = 1.5 / spread
             first = np.concatenate([start * scale, [1.0, middle * scale]])
-            trial = _minimised(vectors[::4], wanted[::4], first, curved, _ROUNDS // 2)
-            if _loss(trial, vectors[::4], wanted[::4], curved)[0] < 0.5:
-                trial = _minimised(vectors, wanted, trial, curved, _ROUNDS)
+            some = partial(_loss, vectors=vectors[::4], wanted=wanted[::4], curved=curved)
+            trial = minimised(some, first, _ROUNDS // 2)
+            if some(trial)[0] < 0.5:
+                every = partial(_loss, vectors=vectors, wanted=wanted, curved=curved)
+                trial = minimised(every, trial, _ROUNDS)
             weights = trial[:-2]
             interval = best_interval(vectors @ weights.astype(np.float32), labels)
             if best is None or interval.agreement > best[1].agreement:
@@ -104,19 +108,13 @@ def fitted(
     return best
 
 
-def _minimised(
-    vectors: np.ndarray, wanted: np.ndarray, first: np.ndarray, curved: bool, rounds: int
+def minimised(
+    loss: Callable[[np.ndarray], tuple[float, np.ndarray]], first: np.ndarray, rounds: int
 ) -> np.ndarray:
+    """Where a loss, given with its gradient, is least; by L-BFGS from a first guess."""
     from scipy.optimize import minimize
 
-    found = minimize(
-        _loss,
-        first,
-        (vectors, wanted, curved),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": rounds},
-    )
+    found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": rounds})
     return np.asarray(found.x)
 
 

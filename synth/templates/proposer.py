@@ -1,7 +1,9 @@
-"""Programs `lo < dot(TEMPLATE, x) < hi` for two labels of a vector."""
+"""Programs `lo < dot(TEMPLATE, x) < hi` for two labels of a vector, and rules over two or three
+such scores where one does not tell enough."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +17,7 @@ from synth.tables import literal
 from synth.templates.directions import Interval, best_interval, fitted, principal_gradients
 from synth.templates.exemplars import Named, named_templates
 from synth.templates.samples import Samples, samples_of
+from synth.templates.several import Joined, joined, with_intervals
 
 _FINEST, _COARSER = 9, (5, 3, 1)
 _GREYS = 255
@@ -58,8 +61,21 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
         program = _named_program(problem, samples, named)
         label = {"template": named.name, "offset": round(named.offset, 4)}
         yield Hypothesis(program, "templates", len(samples.vectors), {**evidence, **label})
+    alone = float((interval.label(_scores(samples, weights))[held] == samples.labels[held]).mean())
+    for count in (2, 3):
+        found = joined(samples.vectors[~held], samples.labels[~held], directions[:count])
+        together = found.agreement(samples.vectors[held], samples.labels[held])
+        if together > alone + _WORTH * (1 - alone):
+            alone = together
+            program = _joined_program(problem, samples, found)
+            label = {"template": f"{count} of -{_FINEST}..{_FINEST}"}
+            yield Hypothesis(program, "templates", count, {**evidence, **label})
     for level in _COARSER:
         yield learned(level)
+
+
+def _scores(samples: Samples, weights: np.ndarray) -> np.ndarray:
+    return np.asarray(samples.vectors @ weights.astype(np.float32))
 
 
 def _tells(interval: Interval, scores: np.ndarray, labels: np.ndarray) -> bool:
@@ -118,9 +134,28 @@ def _program(
     return Program("program", inputs, (Assign(("score",), (score,)),), result, ((name, values),))
 
 
-def _comparison(interval: Interval, tolerance: float) -> Expr:
+def _joined_program(problem: Problem, samples: Samples, found: Joined) -> Program:
+    """One template and one score for each direction, in small integers, and their intervals."""
+    x = Variable(samples.name)
+    whole = np.array([_quantised(samples, weights, _FINEST) for weights in found.weights])
+    refitted = with_intervals(samples.vectors, samples.labels, whole, found.every)
+    body, tests, constants = [], [], []
+    for number, (row, interval) in enumerate(zip(whole, refitted.intervals, strict=True), 1):
+        name, score = f"TEMPLATE_{number}", f"score_{number}"
+        body.append(Assign((score,), (Call("dot", (Constant(name), x)),)))
+        constants.append((name, tuple(row.tolist())))
+        span = float(np.std(_scores(samples, row)[:2000]))
+        tests.append(_comparison(interval, span / 200, score))
+    join = "and" if found.every else "or"
+    truth = functools.reduce(lambda a, b: Call(join, (a, b)), tests)
+    inputs = tuple((n, None) for n in problem.target.domain.names)
+    result = _labelled(truth, samples.kinds)
+    return Program("program", inputs, tuple(body), result, tuple(constants))
+
+
+def _comparison(interval: Interval, tolerance: float, name: str = "score") -> Expr:
     """Whether the label is the second kind; bounds are rounded within the tolerance."""
-    score = Variable("score")
+    score = Variable(name)
     low, high = (_rounded(end, tolerance) for end in (interval.low, interval.high))
     if interval.inside:
         parts = []

@@ -116,7 +116,7 @@ def test_every_proposer_ends_in_time_on_values_without_a_rule(name: str) -> None
 def test_loading_counts_only_beyond_a_part_of_the_tolerance() -> None:
     budget = Budget(100.0, 60.0)
     assert budget.after_loading(101.0) == 60.0
-    assert budget.after_loading(105.0) == pytest.approx(60.0 - (5.0 - 0.4 * 6.0))
+    assert budget.after_loading(105.0) == pytest.approx(60.0 - (5.0 - 0.2 * 6.0))
 
 
 def test_a_model_that_loads_slowly_leaves_half_of_the_time() -> None:

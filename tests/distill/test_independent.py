@@ -129,3 +129,52 @@ def test_a_forged_certificate_of_an_exported_network_that_cancels_does_not_hold(
     for independent in (False, True):
         assert check(path, independent=independent).state == "broken"
     assert "torch" in sys.modules  # the original runtime was asked
+
+
+def test_a_value_beyond_the_checkers_bounds_neither_supports_nor_refutes() -> None:
+    target = summing("s: seq(int[0..3], 1..2)")
+    longest = "def program(s):\n    return len(range(10 ** 7 * s[0])) * 0 + sum(s)\n"
+    verdict = rechecked(longest, target, recorded("enumeration"), np.inf)
+    assert isinstance(verdict, Unknown)
+    assert "'s': [1]}: a range of over a million numbers" in verdict.reason
+    wrong = longest.replace("+ sum(s)", "+ sum(s) + s[0]")
+    verdict = rechecked(wrong, target, recorded("enumeration"), np.inf)
+    assert isinstance(verdict, Unknown)
+    wrong = longest.replace("+ sum(s)", "+ sum(s) + 1")
+    verdict = rechecked(wrong, target, recorded("enumeration"), np.inf)
+    assert isinstance(verdict, Refuted)
+    assert verdict.counterexample.inputs == {"s": [0]}
+
+
+def test_a_disagreement_that_vanishes_when_the_input_is_run_alone_is_no_counterexample() -> None:
+    target = summing("s: seq(int[0..3], 1..2)")
+    runtime = target.runtime
+
+    def moody(batch: np.ndarray) -> np.ndarray:
+        raw = runtime(batch)
+        return raw if len(batch) == 1 else raw[:, ::-1]
+
+    verdict = rechecked(SUM, replace(target, runtime=moody), recorded("enumeration"), np.inf)
+    assert isinstance(verdict, Unknown) and "run alone" in verdict.reason
+
+
+def test_a_real_value_is_also_compared_when_the_input_is_run_alone() -> None:
+    claim = Claim(parse_expression("[a]"), "float64", decode=Decode("value", tolerance=0.1))
+
+    def runtime(batch: np.ndarray) -> np.ndarray:
+        return batch + (0.09 if len(batch) > 1 else 0.11)
+
+    target = Target(Domain("a: int[0..3]"), claim, runtime)
+    verdict = rechecked("def program(a):\n    return a\n", target, recorded("enumeration"), np.inf)
+    assert isinstance(verdict, Unknown) and "run alone" in verdict.reason
+
+
+@pytest.mark.parametrize("loop", ["for i in range(60):\n        {}", "{}"])
+def test_sequences_that_nest_without_end_are_bounded(loop: str) -> None:
+    from verify.checker import Beyond, function_of
+
+    lines = "x = [x, x]\n    y = [y, y]" if loop == "{}" else "x = [x, x]\n        y = [y, y]"
+    body = "\n    ".join([lines] * 60) if loop == "{}" else loop.format(lines)
+    text = f"def program(a):\n    x = [a]\n    y = [a]\n    {body}\n    return x == y\n"
+    with pytest.raises(Beyond, match="over a million items"):
+        function_of(text).run(1)

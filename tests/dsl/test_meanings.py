@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsl.evaluate import run
+from dsl.evaluate import run, run_within
 from dsl.parser import parse, parse_expression
 from dsl.primitives import PRIMITIVES
-from dsl.primitives.base import Interval, Primitive, Undefined, registered
+from dsl.primitives.base import Beyond, Interval, Primitive, Undefined, registered
 from dsl.primitives.scalar import SCALAR
 from dsl.primitives.sequence import SequencePrimitive
 from dsl.printer import to_python
 from dsl.program import Call, Literal, Program, Variable
 from tests.programs import INTEGERS, REALS, TOKENS, Failed, plain, python_function, same
+from verify import checker
 
 NAMES = ("a", "b", "c")
 WHOLE = st.one_of(st.integers(-9, 9), st.sampled_from(INTEGERS), st.integers(-(2**80), 2**80))
@@ -266,6 +267,56 @@ def test_what_has_no_value_is_undefined_and_says_why(
     assert reason in caught.value.reason
 
 
+BEYOND = [
+    ("2 ** a", (-1,), True),
+    ("0 ** a", (-1,), False),
+    ("a ** b", (2**40, 2**40), True),
+    ("(a / 2) ** b", (0, -1), False),
+    ("(a / 2) ** 0.5", (-1,), True),
+    ("(a / 2) ** 2000", (2**40,), False),
+    ("sum(range(a))", (2**40,), True),
+    ("[0] * a", (2**40,), True),
+    ("a + 0.5", (2**60,), True),
+    ("1 // a", (0,), False),
+    ("[1, 2][::a - 1]", (1,), False),
+    ("[1, 2].index(a)", (3,), False),
+    ("sum(range(1 // a, b))", (0, 2**40), False),
+]
+
+
+@pytest.mark.parametrize(("text", "args", "beyond"), BEYOND)
+def test_where_python_has_a_value_the_language_says_that_it_ends(
+    text: str, args: tuple[int, ...], beyond: bool
+) -> None:
+    names = NAMES[: len(args)]
+    program = parse(f"def program({', '.join(names)}):\n    return {text}\n")
+    batch = {name: np.array([arg], np.int64) for name, arg in zip(names, args, strict=True)}
+    with pytest.raises(Undefined) as caught:
+        run(program, batch)
+    assert isinstance(caught.value, Beyond) == beyond
+    theirs = checker.function_of(f"def program({', '.join(names)}):\n    return {text}\n")
+    if "/ 2" not in text and "0.5" not in text:
+        with pytest.raises(checker.NoValue) as ended:
+            theirs.run(*args)
+        assert isinstance(ended.value, checker.Beyond) == beyond
+    if not beyond:
+        with pytest.raises(Failed):
+            python_function(program)(**dict(zip(names, args, strict=True)))
+
+
+def test_rows_on_which_the_language_ends_do_not_hide_those_on_which_python_raises() -> None:
+    program = parse("def program(a, b):\n    return a ** b\n")
+    batch = {"a": np.array([2, 0, 3, 2]), "b": np.array([-1, -1, 2, 9999])}
+    with pytest.raises(Undefined) as caught:
+        run(program, batch)
+    assert not isinstance(caught.value, Beyond)
+    assert caught.value.rows is not None and caught.value.rows.tolist() == [0, 1, 0, 0]
+    found = run_within(program, batch)
+    assert found.defined.tolist() == [False, False, True, False]
+    assert found.beyond.tolist() == [True, False, False, True]
+    assert found.results[2] == 9 and "negative exponent" in found.reason
+
+
 def test_only_what_python_would_evaluate_needs_a_value() -> None:
     program = parse("def program(a, b):\n    return a // b if b != 0 and a // b > 0 else -1\n")
     batch = {"a": np.array([6, 6]), "b": np.array([0, 2])}
@@ -287,3 +338,39 @@ def test_a_decision_list_of_a_thousand_lines_is_read_run_and_printed() -> None:
     assert run(program, {"a": np.array([3, 999, 1000])}).tolist() == [9, 998001, -1]
     assert to_python(parse(to_python(program))) == to_python(program)
     assert Literal(True) != Literal(1)
+
+
+SHORT = [
+    ("return any(6 // v > a for v in [1, 0])", 0, True),
+    ("return all(6 // v < a for v in [1, 0])", 0, False),
+    ("return TABLE[a] if a in TABLE else 7 // a", 0, 5),
+]
+
+
+@pytest.mark.parametrize(("line", "a", "value"), SHORT)
+def test_what_python_stops_before_refutes_nothing(line: str, a: int, value: Any) -> None:
+    text = f"TABLE = {{0: 5}}\n\n\ndef program(a):\n    {line}\n"
+    program = parse(text)
+    assert python_function(program)(a=a) == value
+    assert checker.function_of(text).run(a) == value
+    found = run_within(program, {"a": np.array([a, 9])})
+    assert found.beyond[0] or found.results[0] == value
+    assert not (~found.defined & ~found.beyond)[0]
+
+
+def test_where_a_lookup_needs_its_default_python_raises() -> None:
+    program = parse("T = {1: 5}\n\n\ndef program(a):\n    return T.get(a, 7 // a)\n")
+    found = run_within(program, {"a": np.array([0, 1, 7])})
+    assert (found.defined.tolist(), found.beyond.tolist()) == ([False, True, True], [False] * 3)
+
+
+def test_text_compared_with_a_number_that_nothing_reaches_is_no_error() -> None:
+    program = parse('def program(a, w):\n    return a == 0 and ("x" if a else w[a]) < "b"\n')
+    found = run_within(program, {"a": np.array([1, 2]), "w": np.zeros((2, 0), np.int64)})
+    assert (found.defined | found.beyond).all()
+
+
+def test_sums_of_reals_are_pythons_to_the_last_bit() -> None:
+    rows = np.random.default_rng(0).standard_normal((50, 40))
+    program = parse("def program(r):\n    return sum(r)\n")
+    assert run(program, {"r": rows}).tolist() == [sum(row) for row in rows.tolist()]

@@ -32,7 +32,7 @@ from tests.programs import (
 
 DOMAIN = Domain(
     'a: int[-4..9], b: int[-4..9], p: bool, x: real[-3,3], c: tokens("abcé日"), '
-    's: seq(int[-4..9], 0..4), w: seq(tokens("abcé日"), 0..4)'
+    's: seq(int[-4..9], 0..4), w: seq(tokens("abcé日"), 0..4), r: seq(real[-3,3], 0..9)'
 )
 
 
@@ -221,6 +221,8 @@ def test_texts_mean_what_they_mean_in_python() -> None:
 MISTYPED = [
     ("return a + c", 2, 12, "+ takes numbers, not tokens"),
     ("return a < c", 2, 12, "no common type"),
+    ("return a ** -1", 2, 12, "an integer to the power of -1 is no integer"),
+    ("return (a + 1) ** -2 if p else 0", 2, 12, "an integer to the power of -2 is no integer"),
     ("return len(a)", 2, 12, "len takes a sequence, not int"),
     ("t = c\n    return -t", 3, 12, "- takes numbers"),
     ("return [a, c]", 2, 12, "no common type"),
@@ -234,7 +236,7 @@ MISTYPED = [
 
 @pytest.mark.parametrize(("body", "line", "column", "finding"), MISTYPED)
 def test_a_type_error_names_its_place(body: str, line: int, column: int, finding: str) -> None:
-    text = f"def program(a, c, s, w):\n    {body}\n"
+    text = f"def program(a, c, p, s, w):\n    {body}\n"
     program, places = parse_with_places(text, "program.py")
     with pytest.raises(DistillError) as caught:
         result_type(program, DOMAIN, places)
@@ -253,6 +255,9 @@ TYPES = [
     ("return a", "int[-4..9]"),
     ("return a + p", "int"),
     ("return a / 2", "real"),
+    ("return (a / 2) ** -1", "real"),
+    ("return a ** -1.0", "real"),
+    ("return a ** b", "int"),
     ("return a < b", "bool"),
     ("return c", 'tokens("abcé日")'),
     ("return [i for i in s if i > 0]", "seq(int[-4..9], 0..)"),

@@ -377,3 +377,35 @@ def test_a_size_of_memory_that_is_none(run: Run) -> None:
     code, _, err = run("check", ".", "--memory", "lots")
     assert code == 2
     assert "error[D214]" in err or "error[D135]" in err
+
+
+def test_a_program_to_start_from_that_cannot_be_read(run: Run, tmp_path: Path) -> None:
+    comparing(tmp_path / "model.onnx")
+    (tmp_path / "bytes.py").write_bytes(b"\xff\xfe")
+    (tmp_path / "power.py").write_text("def program(a, b):\n    return a ** -1\n")
+    for name, message in (
+        ("nowhere.py", "error[D001]: nowhere.py is not there\n  --> nowhere.py\n"),
+        ("bytes.py", "error[D001]: bytes.py is no text in UTF-8: invalid start byte at byte 0\n"),
+        ("power.py", "error[D102]: an integer to the power of -1 is no integer"),
+    ):
+        code, _, err = run("compile", "model.onnx", "-d", DOMAIN, "--start-from", name, "--quiet")
+        assert (code, err[: len(message)]) == (2, message)
+
+
+def test_a_program_whose_types_do_not_fit_is_no_program(run: Run, compiled: Path) -> None:
+    text = "def program(a, b):\n    return int(a > b) ** -1\n"
+    (compiled / "program.py").write_text(text)
+    code, _, err = run("check", "out")
+    assert code == 5
+    assert err.startswith("error[D102]: an integer to the power of -1 is no integer")
+    assert "program.py:2:12" in err
+
+
+def test_a_condition_that_python_gives_a_value_where_the_language_has_none(
+    run: Run, tmp_path: Path
+) -> None:
+    comparing(tmp_path / "model.onnx")
+    domain = "a: int[-3..3], b: int[-3..3] where 2 ** a < b"
+    code, _, err = run("compile", "model.onnx", "-d", domain, "--quiet")
+    assert code == 2
+    assert err.startswith("error[D111]: the condition of `a: int[-3..3], b: int[-3..3] where 2 **")

@@ -15,29 +15,32 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dsl.claim import Proved, Refuted
-from dsl.evaluate import run_defined
+from dsl.errors import DistillError
+from dsl.evaluate import run_within
 from dsl.parser import equal_programs, parse
 from dsl.printer import to_python
+from dsl.typecheck import result_type
 from tests.programs import Failed, Generator, batches_of, inputs_of, plain, python_function, seeded
 from tests.programs import same as equal
 from tests.soundness.claims import (
     Case,
+    agrees,
     edge_cases,
     exploit,
     falsehood,
     inputs,
-    is_right,
     mutants,
     network_of,
     random_claim,
     random_program,
     translated,
     trigger,
+    truth,
     values_of,
     verdict_of,
 )
 from verify import enumeration
-from verify.checker import NoValue, function_of
+from verify.checker import Beyond, NoValue, function_of
 from verify.methods import methods
 
 _ROWS = 120
@@ -68,19 +71,20 @@ def evaluations(wanted: int, seed: int) -> Count:
         rows = [inputs_of(choose) for _ in range(_ROWS)]
         rows = [{name: row[name] for name in program.parameters} for row in rows]
         for batch, numbers in batches_of(rows):
-            ours, defined = run_defined(program, batch)
+            found = run_within(program, batch)
             for k, place in enumerate(numbers):
                 row = rows[place]
                 theirs = _value(python, row)
                 third = _value(lambda checker=checker, **r: plain(checker(*r.values())), row)
                 count.done += 1
-                mine = plain(ours[k]) if defined[k] else Failed
+                mine = Beyond if found.beyond[k] else Failed
+                mine = plain(found.results[k]) if found.defined[k] else mine
                 for name, value in (("NumPy", mine), ("checker", third)):
-                    if value is Failed:
-                        count.note(
-                            f"{name} has no value" if theirs is Failed else f"{name} refuses"
-                        )
-                    elif theirs is Failed or not equal(value, theirs):
+                    if value is Beyond:
+                        count.note(f"{name} ends")
+                    elif value is Failed and theirs is Failed:
+                        count.note(f"{name} has no value")
+                    elif value is Failed or theirs is Failed or not equal(value, theirs):
                         count.false.append(f"seed {number}, {name}: {value}, {theirs}\n{text}{row}")
         number += 1
     count.notes["programs"] = number - seed
@@ -90,26 +94,36 @@ def evaluations(wanted: int, seed: int) -> Count:
 def _value(run: Callable[..., object], row: dict[str, object]) -> object:
     try:
         return run(**row)
+    except Beyond:
+        return Beyond
     except (Failed, NoValue):
         return Failed
 
 
 def mutated(wanted: int, seed: int) -> Count:
-    """Mutants of proved programs: refuted where they differ, and never proved then."""
+    """Mutants of proved programs: refuted where they differ, and never proved then.  Those whose
+    types do not fit are no programs, and are refused with the place."""
     count, number = Count(), seed
     while count.done < wanted:
         program, domain = random_program(number)
         target = network_of(values_of(program, domain), domain)
         if not isinstance(verdict_of(enumeration.verify, Case("", target, program)), Proved):
             count.false.append(f"seed {number}: a true claim is not proved")
+        rows = [(row, truth(target, row)) for row in inputs(domain)]
         for mutant in mutants(program, number, 20):
             case = Case(f"mutant of {number}", target, mutant)
+            try:
+                result_type(mutant, domain)
+            except DistillError:
+                count.note("refused by their types")
+                continue
             verdict = verdict_of(enumeration.verify, case)
             run = python_function(mutant)
-            differs = not all(is_right(case, row, run) for row in inputs(domain))
+            differs = not all(agrees(case, row, run, theirs) for row, theirs in rows)
             count.done += 1
             count.note("differ" if differs else "equal")
-            if isinstance(verdict, Refuted) != differs or falsehood(case, verdict):
+            kind = Refuted if differs else Proved
+            if not isinstance(verdict, kind) or (differs and falsehood(case, verdict)):
                 count.false.append(f"seed {number}: {to_python(mutant)} {verdict}")
         number += 1
     count.notes["programs"] = number - seed

@@ -85,9 +85,18 @@ def decoded(decode: Decode, raw: list[float]) -> Any:
     return raw[0]
 
 
+def truth(target: Target, values: dict[str, Any]) -> Any:
+    """The network's value on one input that is run by itself; None where there is none."""
+    return decoded(target.claim.decode, alone(target, values))
+
+
 def is_right(case: Case, values: dict[str, Any], run: Callable[..., Any]) -> bool:
     """Does the program give the network's value on one input?"""
-    theirs = decoded(case.target.claim.decode, alone(case.target, values))
+    return agrees(case, values, run, truth(case.target, values))
+
+
+def agrees(case: Case, values: dict[str, Any], run: Callable[..., Any], theirs: Any) -> bool:
+    """Does the program give a value that is known to be the network's?"""
     try:
         ours = run(**{name: values[name] for name in case.program.parameters})
     except Failed:

@@ -12,11 +12,14 @@ from benchmarks.compression import image_bits
 from benchmarks.labelling import labelling, problem_of
 from dsl.evaluate import run
 from dsl.printer import expression
-from dsl.program import Program
+from dsl.program import Call, Program, Variable
 from synth.code_length import boundary_distance, exception_bits, subset_bits
-from synth.inequalities.cells import cells_of
+from synth.inequalities.cells import Axis, Cells, cells_of
 from synth.inequalities.constants import best_cut, simplest_fractions, simplest_integers
+from synth.inequalities.forms import Feature, Form, test_of
+from synth.inequalities.formulas import Formula
 from synth.inequalities.proposer import propose
+from synth.inequalities.refinement import rounded, rule_of
 from synth.mixing import exception_mask_bits
 
 SIZE = 36
@@ -157,3 +160,28 @@ def test_a_labelling_is_the_same_for_its_seed_and_not_one_sided() -> None:
     one, other = labelling(17), labelling(17)
     assert expression(one.program.result) == expression(other.program.result)
     assert 0.1 < one.table.mean() < 0.9
+
+
+@pytest.mark.parametrize(("noise", "constant"), [(0.0, 596), (0.3, 600)])
+def test_a_constant_is_rounded_only_among_mistakes(noise: float, constant: int) -> None:
+    a, b = np.meshgrid(np.arange(SIZE), np.arange(SIZE), indexing="ij")
+    keys = (a * b).ravel().astype(np.float64)
+    labels = keys < 597
+    beside = np.abs(keys - 597) < 60
+    labels ^= beside & (np.random.default_rng(3).random(len(keys)) < noise)
+    axes = (Axis(Variable("a"), 0, SIZE - 1), Axis(Variable("b"), 0, SIZE - 1))
+    cells = Cells(axes, (a.ravel(), b.ravel()), labels, (0, 1))
+    left = Call("mul", (Variable("a"), Variable("b")))
+    form = Form(left, None, keys, 10.0, (0, 1))
+    feature = Feature(
+        test_of(form, Fraction(597)),
+        (keys < 597).astype(np.int64),
+        2,
+        10.0,
+        (0, 1),
+        form,
+        Fraction(597),
+    )
+    formula = Formula(None, Variable("f0"), np.array([False, True]), 0.0)
+    found = rounded(rule_of(cells, (feature,), formula), cells)
+    assert found.features[0].constant == constant

@@ -57,6 +57,16 @@ def test_an_interval_along_a_direction_is_found() -> None:
     assert max(agreement(program, problem) for program in programs) > 0.95
 
 
+def test_two_scores_are_told_apart_where_one_does_not_suffice() -> None:
+    vectors = blobs(4000)
+    one, other = np.random.default_rng(2).standard_normal((2, WIDTH))
+    low, high = np.median(vectors @ one), np.quantile(vectors @ other, 0.6)
+    problem = problem_with(lambda x: np.minimum(x @ one - low, high - x @ other), vectors)
+    scores = {len(h.program.body): agreement(h.program, problem) for h in propose(problem)}
+    assert scores[2] > 0.96
+    assert scores[2] > scores[1] + 0.02
+
+
 def test_an_exemplar_of_the_data_is_named() -> None:
     vectors = blobs(3000)
     template = vectors[123] - 0.4

@@ -10,7 +10,7 @@ from dsl.parser import parse
 from dsl.program import Program
 from verify.bounds import ranges
 from verify.graph import Builder, matrix
-from verify.neighbourhoods import Margins, linear_score, settled, steady
+from verify.neighbourhoods import Margins, linear_scores, settled, steady
 
 TEMPLATE = (1, -2, 0, 3)
 TEXT = """TEMPLATE = (1, -2, 0, 3)
@@ -92,14 +92,14 @@ def test_without_time_nothing_is_certified() -> None:
 
 
 def test_the_weights_of_a_score_are_template_less_offset() -> None:
-    weights = linear_score(template_program())
+    weights = linear_scores(template_program())["score"]
     assert weights is not None
     assert weights.tolist() == [-1.0, -4.0, -2.0, 1.0]
 
 
 def test_a_program_of_another_form_has_no_linear_score() -> None:
     other = parse("def program(x):\n    return int(x[0] * x[1] > 0.5)\n")
-    assert linear_score(other) is None
+    assert linear_scores(other) == {}
     box = np.zeros((1, 4))
     assert settled(other, box, box, np.zeros(1)) is None
 
