@@ -7,8 +7,8 @@ Nothing of a program is executed: its text is turned into closures over a short 
 with bounds on exponents, sizes and rounds.
 
 What it believes: this file, `dsl/domain.py` (which inputs there are), `dsl/decoding.py` (how they
-are packed, and raw outputs decoded), `dsl/generation.py` and `dsl/prefixes.py` (greedy answers), the
-runtime that it is handed, Python and NumPy.
+are packed, and raw outputs decoded), `dsl/generation.py` and `dsl/prefixes.py` (greedy answers),
+the runtime that it is handed, Python and NumPy.
 """
 
 from __future__ import annotations
