@@ -148,7 +148,7 @@ def _tables(only: tuple[str, ...]) -> Iterator[tuple[str, Proposer]]:
 def _last_resort(search: Search, only: tuple[str, ...]) -> None:
     """The table of all values, in the time that was kept for it, where nothing else is proved."""
     search.reserved = 0.0
-    if search.proved is not None or finished(search):
+    if search.proved is not None or (finished(search) and search.entries):
         return
     for name, propose in _tables(only):
         for hypothesis in propose(search.problem(1.0)):
