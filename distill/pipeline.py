@@ -37,7 +37,7 @@ from dsl.limits import Whole
 from dsl.parser import equal_programs, parse
 from dsl.printer import to_python
 from dsl.program import Program, size
-from synth.problem import DataSet, observe
+from synth.problem import DataSet, Proposer, observe
 from synth.proposers import proposers
 from verify import lengths, sampling
 from verify.methods import methods
@@ -46,7 +46,7 @@ _SHORT = 15
 _AGREEMENT = 5.0
 _ROUNDS = 8
 _EXCEPTIONS = 40
-_RESERVED = 0.3
+_RESERVED, _TABLE = 0.3, 0.15
 _LAWS = 4
 _WORTH = 0.9
 _LONGER = 0.1
@@ -114,6 +114,8 @@ def compile_target(
         # Should the best be refuted, it is to be said up to which length it holds.
         search.reserved = _RESERVED * seconds
     report("observed", {"inputs": search.count, "complete": search.complete})
+    if any(True for _, propose in _tables(only) for _ in propose(search.problem(1.0))):
+        search.reserved = max(search.reserved, _TABLE * seconds)
     try:
         for given in start_from:
             consider(search, given)
@@ -126,6 +128,7 @@ def compile_target(
             if len(search.entries) > known:
                 with search.entering():
                     _except(search)
+        _last_resort(search, only)
     except KeyboardInterrupt:
         report("interrupted", {})
         if not search.entries:
@@ -135,6 +138,22 @@ def compile_target(
         report("memory", {})
         return conclusion(search, unverified="the memory that was given is spent")
     return conclusion(search, started + seconds)
+
+
+def _tables(only: tuple[str, ...]) -> Iterator[tuple[str, Proposer]]:
+    """The table of all values, where it is asked for."""
+    return proposers(("table",)) if not only or "table" in only else iter(())
+
+
+def _last_resort(search: Search, only: tuple[str, ...]) -> None:
+    """The table of all values, in the time that was kept for it, where nothing else is proved."""
+    search.reserved = 0.0
+    if search.proved is not None or (finished(search) and search.entries):
+        return
+    for name, propose in _tables(only):
+        for hypothesis in propose(search.problem(1.0)):
+            search.report("proposer", {"name": name})
+            consider(search, hypothesis)
 
 
 def whole(report: Report) -> Report:
