@@ -36,6 +36,9 @@ class Table:
     entries: Mapping[Any, Any]
 
 
+_MOST_ENTRIES = 2**27
+"""A few lines of text can nest lists without end; a gigabyte of entries is enough."""
+
 Value: TypeAlias = np.ndarray | Sequence | Tuple | Table
 
 
@@ -122,8 +125,10 @@ def stack(values: tuple[Value, ...], rank: int) -> Value:
     first = values[0]
     match first:
         case np.ndarray():
-            arrays = unified([_array(value) for value in values])
-            return np.stack(np.broadcast_arrays(*arrays), axis=rank + 1)
+            arrays = np.broadcast_arrays(*unified([_array(value) for value in values]))
+            if len(arrays) * arrays[0].size > _MOST_ENTRIES:
+                raise Beyond("lists of over 134 million entries at once")
+            return np.stack(arrays, axis=rank + 1)
         case Sequence():
             parts = [value for value in values if isinstance(value, Sequence)]
             if len(parts) != len(values):

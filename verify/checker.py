@@ -235,18 +235,18 @@ def _appended(environment: Environment, items: Any, value: Any) -> tuple[bool, A
     return False, None
 
 
-def _weight(value: Any) -> int:
+def _weight(value: Any, known: dict[int, int] | None = None) -> int:
     """How many items a value holds, those of its items counted too.  A few lines of text can nest
     so many that Python's comparison of two of them would never end."""
-    weight, waiting = 1, [value]
-    while waiting:
-        items = waiting.pop()
-        if isinstance(items, (list, tuple)):
-            weight += len(items)
-            if weight > _MOST_ITEMS:
-                raise Beyond("a sequence of over a million items")
-            waiting += [item for item in items if isinstance(item, (list, tuple))]
-    return weight
+    if not isinstance(value, (list, tuple)):
+        return 1
+    known = {} if known is None else known
+    if id(value) not in known:
+        inner = (_weight(item, known) for item in value if isinstance(item, (list, tuple)))
+        known[id(value)] = 1 + len(value) + sum(inner)
+    if known[id(value)] > _MOST_ITEMS + 1:
+        raise Beyond("a sequence of over a million items")
+    return known[id(value)]
 
 
 def _weighed(value: Any) -> Any:

@@ -374,3 +374,10 @@ def test_sums_of_reals_are_pythons_to_the_last_bit() -> None:
     rows = np.random.default_rng(0).standard_normal((50, 40))
     program = parse("def program(r):\n    return sum(r)\n")
     assert run(program, {"r": rows}).tolist() == [sum(row) for row in rows.tolist()]
+
+
+def test_lists_that_nest_without_end_are_bounded() -> None:
+    lines = "\n".join(f"    x{i} = [x{i - 1}, x{i - 1}]" for i in range(1, 60))
+    program = parse(f"def program(a):\n    x0 = [a, a]\n{lines}\n    return len(x59)\n")
+    with pytest.raises(Beyond, match="134 million"):
+        run(program, {"a": np.arange(4096)})
