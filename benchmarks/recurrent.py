@@ -225,6 +225,8 @@ def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             row["training"] = round(time.process_time() - started, 1)
             if options.train:
                 yield row | {"outcome": f"trained in {row['training']} s"}
+            elif options.proof:
+                yield row | _proved_alone(target_of(network), options.time)
             else:
                 yield row | _measured(target_of(network), options.time)
 
@@ -247,6 +249,33 @@ def _measured(target: Any, seconds: float) -> dict[str, Any]:
         "program": to_python(result.program),
     }
     return row | _details(result.verdict)
+
+
+def _proved_alone(target: Any, seconds: float) -> dict[str, Any]:
+    """The proof of the table of the machine that is learned, without a search for programs."""
+    from dsl.printer import count_lines
+    from synth.recurrent.automata import learned
+    from synth.recurrent.tabulation import tabulated
+    from synth.recurrent.teaching import teacher_of
+    from verify import invariants
+
+    rng, started = np.random.default_rng(0), time.process_time()
+    teacher = teacher_of(target, rng)
+    assert teacher is not None
+    found = learned(teacher, rng, time.monotonic() + seconds)
+    inputs = tuple(target.domain.types.items())
+    program = None if found is None else tabulated(found, teacher, inputs, "program")
+    if found is None or program is None:
+        return {"outcome": "no machine", "processor": round(time.process_time() - started, 1)}
+    deadline = time.monotonic() + seconds
+    verdict = invariants.verify(program, target, deadline=deadline, seed=0, evidence={})
+    row = {
+        "outcome": outcome(verdict),
+        "states": len(found),
+        "lines": count_lines(program),
+        "processor": round(time.process_time() - started, 1),
+    }
+    return row | _details(verdict)
 
 
 def outcome(verdict: Any) -> str:
@@ -284,6 +313,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", default="", help="a part of the names of languages")
     parser.add_argument("--networks", help="a folder in which trained networks are kept")
     parser.add_argument("--train", action="store_true", help="train only")
+    parser.add_argument(
+        "--proof", action="store_true", help="prove the learned machine's table; search no program"
+    )
     parser.add_argument("--json", help="where to write the rows")
     options = parser.parse_args(arguments)
     import torch
