@@ -28,6 +28,8 @@ _KEYS = 3000
 _ROUNDS = 30
 _WORDS, _LENGTH = 400, 48
 _SIZES = (np.inf, 0.1, 0.03)
+_SHARE = 0.2
+"""Of the time that is left, for one attempt."""
 _FAR = 4.0
 """An image that lies so many radii off gets a region of its own."""
 
@@ -351,7 +353,9 @@ def found(
             if begun is None or len(begun.keys) * len(setting.alphabet) ** period > rows:
                 continue
             far = _FAR if np.isfinite(size) else np.inf
-            closed, reason = _closed(begun, setting, most, deadline, far)
+            now = time.monotonic()
+            until = now + _SHARE * (deadline - now)
+            closed, reason = _closed(begun, setting, most, until, far)
             if reasons is not None:
                 reasons.append(f"period {period}, memory {memory}, size {size}: {reason}")
             if closed is not None:
@@ -460,7 +464,7 @@ def _closed(
     regions: Regions, setting: Setting, most: int, deadline: float, far: float
 ) -> tuple[Regions | None, str]:
     """The regions grown until they are closed, and what stopped that."""
-    widest = 8 * float(regions.radius.max()) + 1
+    begun, widest = len(regions.keys), 8 * float(regions.radius.max()) + 1
     for turn in range(_ROUNDS):
         passed = passes(regions, setting, most, deadline, far)
         if passed is None:
@@ -480,7 +484,7 @@ def _closed(
         regions = replace(regions, radius=grown)
         if len(passed.unknown):
             regions = _joined(regions, passed)
-            if len(regions.keys) > _KEYS:
+            if len(regions.keys) > min(_KEYS, 4 * begun + 100):
                 return None, "too many regions"
     return None, "the regions keep growing"
 
