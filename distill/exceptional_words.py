@@ -90,8 +90,7 @@ def with_beginnings(
                 symbol_number = symbol_number * len(place) + place[symbol]
             code = code * size + symbol_number
         table[code] = answer
-    outcomes = len(set(table.values())) + 1
-    if sum(math.log2(code) + math.log2(outcomes) for code in table) > _network_bits(target):
+    if _table_bits(table) > _network_bits(target):
         return None
     taken = {name for name, _ in (*loop.state, *program.constants)} | {*names, *loop.targets}
     taken |= {n for s in loop.body if isinstance(s, Assign) for n in s.names}
@@ -211,6 +210,13 @@ def _number(targets: tuple[str, ...], channels: list[tuple[Any, ...]]) -> Expr:
             result = own
     assert result is not None
     return result
+
+
+def _table_bits(table: Mapping[int, Any]) -> float:
+    """Bits of which numbers there are, as a set, and of the answer to each."""
+    count = len(table)
+    which = count * math.log2(max(table)) - math.lgamma(count + 1) / math.log(2)
+    return which + count * math.log2(len(set(table.values())) + 1)
 
 
 def _network_bits(target: Target) -> float:

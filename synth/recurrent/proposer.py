@@ -63,7 +63,10 @@ def _beside(
     until = time.monotonic() + _SEARCH * problem.time_left
     table = tabulated(found, teacher, inputs, "program")
     tried, best = 0, np.inf
-    for candidate in candidates(pupil, traces, deadline=until, seed=problem.seed, own=(own,)):
+    bounded = pupil.longest is None
+    for candidate in candidates(
+        pupil, traces, deadline=until, seed=problem.seed, own=(own,), bounded=bounded
+    ):
         program = _labelled(to_program(candidate.machine, teacher, inputs, "program"), teacher)
         tried, best = candidate.tried, min(best, size(program))
         yield Hypothesis(program, "recurrent", tried, evidence)

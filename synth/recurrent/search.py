@@ -59,6 +59,12 @@ def columns_of(
     return distinct(itertools.chain(own, made))
 
 
+def _grows(column: Column) -> bool:
+    """Are there values at the ends of words that there are nowhere before?"""
+    cut = 3 * column.values.shape[1] // 4
+    return bool(len(np.setdiff1d(column.values[:, cut:], column.values[:, :cut])))
+
+
 def candidates(
     teacher: Teacher,
     traces: Traces,
@@ -67,12 +73,16 @@ def candidates(
     seed: int = 0,
     enough: int = 12,
     own: tuple[Column, ...] = (),
+    bounded: bool = False,
 ) -> Iterator[Candidate]:
     """Machines that agree with all traces, each cheaper than those before.  `own` are columns that
-    are known beforehand."""
+    are known beforehand; `bounded` leaves out what grows with the word, so that the machine is
+    finite whatever the length."""
     moduli = moduli_of(teacher, traces)
     started = time.monotonic()
     columns = columns_of(teacher, traces, moduli, started + _SHARE * (deadline - started), own)
+    if bounded:
+        columns = [column for column in columns if not _grows(column)]
     if not columns:
         return
     data = setting(columns, traces.words, traces.answers, final=not teacher.every_step, limit=600)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
-from distill.exceptional_words import with_beginnings, with_observed, with_words
+from distill.exceptional_words import _table_bits, with_beginnings, with_observed, with_words
 from dsl.claim import Proved, Refuted
 from dsl.parser import parse
 from dsl.printer import to_python
@@ -43,6 +44,13 @@ def test_a_list_of_exceptions_longer_than_the_network_is_not_written():
     words = [({"x": [number >> i & 1 for i in range(10)]}, 7) for number in range(1024)]
     assert with_beginnings(NEVER, target, words[:10]) is not None
     assert with_beginnings(NEVER, target, words) is None
+
+
+def test_the_order_of_exceptions_costs_no_bits():
+    table = dict.fromkeys(range(1024, 2048), 7)
+    listed = sum(math.log2(number) for number in table)
+    assert _table_bits(table) < listed / 2
+    assert math.isclose(_table_bits({1: 7, 2: 7}), 3.0)
 
 
 def test_words_on_which_a_rule_without_a_loop_fails_become_exceptions():

@@ -10,9 +10,10 @@ from dsl.evaluate import run
 from dsl.printer import to_python
 from dsl.program import Call, Literal, Variable
 from synth.recurrent.bank import Bank, leaf
+from synth.recurrent.columns import Column
 from synth.recurrent.emission import tidy, to_program
 from synth.recurrent.maps import cheapest
-from synth.recurrent.search import candidates
+from synth.recurrent.search import _grows, candidates
 from synth.recurrent.traces import Channel, Teacher, observed, sampled_words
 
 
@@ -103,3 +104,9 @@ def test_one_answer_for_a_whole_word_comes_from_its_prefixes():
     word = np.array([[1, 0, 1, 1, 1, 0, 1, 0]])
     assert bool(run(program, {"x": word})[0])
     assert not bool(run(program, {"x": word[:, :6]})[0])
+
+
+def test_a_machine_for_words_of_any_length_keeps_nothing_that_grows():
+    bits = np.random.default_rng(0).integers(0, 2, (50, 24))
+    assert _grows(Column(np.cumsum(bits, axis=1), "count", 1.0))
+    assert not _grows(Column(np.cumsum(bits, axis=1) % 3, "residue", 1.0))

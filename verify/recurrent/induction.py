@@ -1,8 +1,9 @@
 """Regions of hidden space that a network's step never leaves: proofs for words of any length.
 
-A region is a box in a basis of its own, one for each program state together with the last few
-symbols.  It is enough that `period` steps lead from regions into regions, with the right answers
-on the way: over several steps a network contracts that does not over one.
+A region is a box in a basis of its own.  Each program state together with the last few symbols has
+one or several: a network often keeps more apart than the program does.  It is enough that `period`
+steps lead from regions into regions, with the right answers on the way: over several steps a
+network contracts that does not over one.
 """
 
 from __future__ import annotations
@@ -26,12 +27,17 @@ _PARTS = 40_000
 _KEYS = 3000
 _ROUNDS = 30
 _WORDS, _LENGTH = 400, 48
+_SIZES = (np.inf, 0.1, 0.03)
+_SHARE = 0.2
+"""Of the time that is left, for one attempt."""
+_FAR = 4.0
+"""An image that lies so many radii off gets a region of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Regions:
     """For each key (program state, then the last `memory` symbols, -1 where there were none) the
-    hidden states `centre + vectors @ z` with |z| <= radius."""
+    hidden states `centre + vectors @ z` with |z| <= radius; a key may have several regions."""
 
     period: int
     memory: int
@@ -146,7 +152,10 @@ def recheck(evidence: Mapping[str, Any], setting: Setting) -> bool:
     )
     if not shapes or regions.period < 1 or not count or (regions.radius < 0).any():
         return False
-    if len(distinct_rows(regions.keys)[0]) != count or not _holds_start(regions, setting):
+    arrays = (regions.centre, regions.vectors, regions.radius)
+    if not all(np.isfinite(array).all() for array in arrays) or regions.memory < 0:
+        return False
+    if not _holds_start(regions, setting):
         return False
     passed = passes(regions, setting, 4 * _PARTS, np.inf)
     return passed is not None and passed.closed
@@ -159,13 +168,11 @@ def first_key(machine: Machine, memory: int) -> np.ndarray:
 def _holds_start(regions: Regions, setting: Setting) -> bool:
     start = setting.network.start[None]
     key = first_key(setting.machine, regions.memory)
-    at = np.flatnonzero((regions.keys == key).all(axis=1))
-    if not len(at):
-        return False
     form = Form(
         start, np.zeros((1, 1, start.shape[1])), np.full_like(start, setting.network.uncertainty)
     )
-    return bool((_reach(regions, at[:1], form) <= regions.radius[at[:1]]).all())
+    at, _ = _nearest(regions, key[None], form.centre)
+    return bool(at[0] >= 0 and (_reach(regions, at, form) <= regions.radius[at]).all())
 
 
 def _reach(regions: Regions, target: np.ndarray, hidden: Form) -> np.ndarray:
@@ -217,9 +224,12 @@ def promoted(form: Form) -> Form:
     )
 
 
-def passes(regions: Regions, setting: Setting, most: int, deadline: float) -> Passed | None:
+def passes(
+    regions: Regions, setting: Setting, most: int, deadline: float, far: float = np.inf
+) -> Passed | None:
     """Carries every region through every word of the period, in parts where the whole is too wide,
-    at most `most` parts; None at the deadline."""
+    at most `most` parts; None at the deadline.  An image whose centre is `far` radii off
+    counts as one of no region."""
     words = np.array(
         list(itertools.product(range(len(setting.alphabet)), repeat=regions.period)), np.int64
     )
@@ -239,14 +249,12 @@ def passes(regions: Regions, setting: Setting, most: int, deadline: float) -> Pa
             return None
         part = work.take(_ROWS)
         key, form, slack = _carried(regions, setting, part, words)
-        at = _places(regions.keys, key)
+        at, distance = _nearest(regions, key, form.centre)
         known = at >= 0
-        if not known.all():
-            new = _selected(form, ~known)
-            lost.append((key[~known], new.low, new.high))
         reach = np.zeros_like(part.low)
         reach[known] = _reach(regions, at[known], _selected(form, known))
         finite = np.isfinite(reach).all(axis=1)
+        away = known & finite & (distance > far)
         excess = known & (reach > regions.radius[at]).any(axis=1)
         failing = excess | ~(slack > 0)
         split = failing & finite
@@ -255,7 +263,11 @@ def passes(regions: Regions, setting: Setting, most: int, deadline: float) -> Pa
             work.add(part.picked(split).halves(_widest(form, part, split)))
             failing &= ~split
         certain &= bool((slack[failing] > 0).all()) and bool(finite.all())
-        excess &= failing
+        outside = ~known | (away & failing)
+        if outside.any():
+            new = _selected(form, outside)
+            lost.append((key[outside], new.low, new.high))
+        excess &= failing & ~away
         over.append((at[excess], reach[excess]))
     none = np.zeros((0, width))
     return Passed(
@@ -305,69 +317,118 @@ def _selected(form: Form, rows: np.ndarray) -> Form:
     return Form(form.centre[rows], form.generators[rows], form.radius[rows])
 
 
-def _places(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Where each row of `wanted` stands in `keys`; -1 where it does not."""
-    both = np.concatenate([keys, wanted])
-    first, kind = distinct_rows(both)
-    place = np.where(first < len(keys), first, -1)
-    return np.asarray(place[kind[len(keys) :]])
+def _nearest(
+    regions: Regions, wanted: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each key and point the region of that key in whose coordinates the point is nearest, and
+    how many radii off its centre; -1 where the key has no region."""
+    own = len(regions.keys)
+    kind = distinct_rows(np.concatenate([regions.keys, wanted]))[1]
+    order = np.argsort(kind[:own], kind="stable")
+    begin = np.searchsorted(kind[:own][order], kind[own:], side="left")
+    count = np.searchsorted(kind[:own][order], kind[own:], side="right") - begin
+    best, least = np.full(len(wanted), -1), np.full(len(wanted), np.inf)
+    radius = np.maximum(regions.radius, 1e-300)
+    inverse = np.linalg.pinv(regions.vectors)
+    for turn in range(int(count.max(initial=0))):
+        rows = np.flatnonzero(count > turn)
+        place = order[begin[rows] + turn]
+        offset = points[rows] - regions.centre[place]
+        turned = np.einsum("nij,nj->ni", inverse[place], offset)
+        distance = np.nan_to_num((np.abs(turned) / radius[place]).max(axis=1), nan=np.inf)
+        closer = (distance < least[rows]) | (best[rows] < 0)
+        best[rows[closer]], least[rows[closer]] = place[closer], distance[closer]
+    return best, least
 
 
 def found(
     setting: Setting, *, seed: int, deadline: float, reasons: list[str] | None = None
 ) -> Regions | None:
     """Regions that prove the claim for words of any length; None where none were found."""
-    for most in (0, _PARTS // 8, _PARTS):
-        for period, memory in _schedule(setting):
+    for most, rows in ((0, _ROWS), (_PARTS // 8, 4 * _MOST_ROWS), (_PARTS, 4 * _MOST_ROWS)):
+        for period, memory, size in _schedule(setting):
             if time.monotonic() > deadline:
                 return None
-            begun = _sampled(setting, period, memory, seed)
-            if begun is None:
+            begun = _sampled(setting, period, memory, size, seed)
+            if begun is None or len(begun.keys) * len(setting.alphabet) ** period > rows:
                 continue
-            closed, reason = _closed(begun, setting, most, deadline)
+            far = _FAR if np.isfinite(size) else np.inf
+            now = time.monotonic()
+            until = now + _SHARE * (deadline - now)
+            closed, reason = _closed(begun, setting, most, until, far)
             if reasons is not None:
-                reasons.append(f"period {period}, memory {memory}: {reason}")
+                reasons.append(f"period {period}, memory {memory}, size {size}: {reason}")
             if closed is not None:
                 return closed
     return None
 
 
-def _schedule(setting: Setting) -> Iterator[tuple[int, int]]:
-    """Periods and memories, the cheapest first."""
-    size = len(setting.alphabet)
+def _schedule(setting: Setting) -> Iterator[tuple[int, int, float]]:
+    """Periods, memories and sizes of regions: without memory first, and the cheapest first."""
+    letters = len(setting.alphabet)
     pairs = [(p, m) for p in (1, 2, 3, 4, 6, 8) for m in (0, 1, 2, 3, 4, 6)]
-    cost = {pair: size ** (pair[0] + pair[1]) * pair[0] for pair in pairs}
-    limit = _MOST_ROWS
-    yield from sorted((p for p in pairs if cost[p] <= limit), key=lambda p: (cost[p], p))
+    cost = {pair: letters ** (pair[0] + pair[1]) * pair[0] for pair in pairs}
+    for pair in sorted(pairs, key=lambda p: (p[1] > 0, cost[p], p)):
+        if cost[pair] > _MOST_ROWS:
+            continue
+        for size in _SIZES:
+            yield (*pair, size)
 
 
-def _sampled(setting: Setting, period: int, memory: int, seed: int) -> Regions | None:
-    """Regions around what random words lead to, a little wider."""
+def _sampled(setting: Setting, period: int, memory: int, share: float, seed: int) -> Regions | None:
+    """Regions around what random words lead to, a little wider, none wider than a share of the
+    whole to begin with."""
     keys, hidden = _visited(setting, period, memory, seed)
     first, kind = distinct_rows(keys)
     if len(first) > _KEYS or len(first) * len(setting.alphabet) ** period > 4 * _MOST_ROWS:
         return None
-    width = hidden.shape[1]
-    centre = np.zeros((len(first), width))
-    vectors = np.repeat(np.eye(width)[None], len(first), axis=0)
-    radius = np.zeros((len(first), width))
+    size = share * float(np.abs(hidden - hidden.mean(axis=0)).max(initial=0.0))
     order = np.argsort(kind, kind="stable")
     bounds = np.searchsorted(kind[order], np.arange(len(first) + 1))
+    owner: list[int] = []
+    clouds: list[np.ndarray] = []
     for i in range(len(first)):
-        cloud = hidden[order[bounds[i] : bounds[i + 1]]]
-        middle = (cloud.min(axis=0) + cloud.max(axis=0)) / 2
-        if len(cloud) > 2 * width:
-            rest = cloud - cloud.mean(axis=0)
-            scale = float(np.abs(rest).max(initial=0.0))
-            if scale > 1e-6:
-                _, axes = np.linalg.eigh((rest / scale).T @ (rest / scale))
-                vectors[i] = axes
-        turned = (cloud - middle) @ vectors[i]
-        shift = (turned.min(axis=0) + turned.max(axis=0)) / 2
-        centre[i] = middle + vectors[i] @ shift
-        spread = (turned.max(axis=0) - turned.min(axis=0)) / 2
-        radius[i] = 1.1 * spread + 1e-6 + 0.02 * float(spread.max(initial=0.0))
-    return Regions(period, memory, keys[first], centre, vectors, radius)
+        for part in _divided(hidden[order[bounds[i] : bounds[i + 1]]], size):
+            owner.append(i)
+            clouds.append(part)
+    if len(owner) > _KEYS or len(owner) * len(setting.alphabet) ** period > 4 * _MOST_ROWS:
+        return None
+    boxes = [_around(cloud) for cloud in clouds]
+    centre, vectors, radius = (np.stack(column) for column in zip(*boxes, strict=True))
+    return Regions(period, memory, keys[first][owner], centre, vectors, radius)
+
+
+def _divided(cloud: np.ndarray, size: float) -> list[np.ndarray]:
+    """Parts of a cloud of points (n, h) no wider than `size`, cut at the widest gaps."""
+    done, left = [], [cloud]
+    while left:
+        part = left.pop()
+        if len(part) < 2 or np.ptp(part, axis=0).max() <= size:
+            done.append(part)
+            continue
+        ordered = np.sort(part, axis=0)
+        gaps = np.diff(ordered, axis=0)
+        at, axis = np.unravel_index(int(gaps.argmax()), gaps.shape)
+        below = part[:, axis] <= ordered[at, axis]
+        left += [part[~below], part[below]]
+    return done
+
+
+def _around(cloud: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centre, vectors and radius of a box that is a little wider than a cloud."""
+    width = cloud.shape[1]
+    middle = (cloud.min(axis=0) + cloud.max(axis=0)) / 2
+    vectors = np.eye(width)
+    if len(cloud) > 2 * width:
+        rest = cloud - cloud.mean(axis=0)
+        scale = float(np.abs(rest).max(initial=0.0))
+        if scale > 1e-6:
+            _, vectors = np.linalg.eigh((rest / scale).T @ (rest / scale))
+    turned = (cloud - middle) @ vectors
+    shift = (turned.min(axis=0) + turned.max(axis=0)) / 2
+    spread = (turned.max(axis=0) - turned.min(axis=0)) / 2
+    radius = 1.1 * spread + 1e-6 + 0.02 * float(spread.max(initial=0.0))
+    return middle + vectors @ shift, vectors, radius
 
 
 def _visited(
@@ -400,18 +461,21 @@ def _visited(
 
 
 def _closed(
-    regions: Regions, setting: Setting, most: int, deadline: float
+    regions: Regions, setting: Setting, most: int, deadline: float, far: float
 ) -> tuple[Regions | None, str]:
     """The regions grown until they are closed, and what stopped that."""
-    widest = 8 * float(regions.radius.max()) + 1
-    for _ in range(_ROUNDS):
-        passed = passes(regions, setting, most, deadline)
+    begun, widest = len(regions.keys), 8 * float(regions.radius.max()) + 1
+    for turn in range(_ROUNDS):
+        passed = passes(regions, setting, most, deadline, far)
         if passed is None:
             return None, "time is up"
         if passed.closed:
             return (regions, "closed") if _holds_start(regions, setting) else (None, "start")
         if not passed.certain:
-            return None, "an answer is not certain on a region"
+            return (
+                None,
+                f"an answer is not certain on a region of {len(regions.keys)} in round {turn}",
+            )
         radius = regions.radius.copy()
         np.maximum.at(radius, passed.target, passed.reach)
         grown = np.where(radius > regions.radius, 1.05 * radius + 1e-7, radius)
@@ -420,14 +484,25 @@ def _closed(
         regions = replace(regions, radius=grown)
         if len(passed.unknown):
             regions = _joined(regions, passed)
-            if len(regions.keys) > _KEYS:
+            if len(regions.keys) > min(_KEYS, 4 * begun + 100):
                 return None, "too many regions"
     return None, "the regions keep growing"
 
 
+def _apart(passed: Passed) -> tuple[np.ndarray, np.ndarray]:
+    """The lost boxes grouped by key and by cells of a grid as wide as the widest box of the key."""
+    kind = distinct_rows(passed.unknown)[1]
+    width = np.zeros(int(kind.max()) + 1)
+    np.maximum.at(width, kind, (passed.high - passed.low).max(axis=1))
+    middle = (passed.low + passed.high) / 2
+    cells = np.floor(middle / np.maximum(width[kind], 1e-3)[:, None])
+    cells = np.clip(np.nan_to_num(cells), -(2.0**60), 2.0**60).astype(np.int64)
+    return distinct_rows(np.concatenate([kind[:, None], cells], axis=1))
+
+
 def _joined(regions: Regions, passed: Passed) -> Regions:
     """The regions with boxes for keys that had none."""
-    first, kind = distinct_rows(passed.unknown)
+    first, kind = _apart(passed)
     count, width = len(first), passed.low.shape[1]
     low, high = np.full((count, width), np.inf), np.full((count, width), -np.inf)
     np.minimum.at(low, kind, passed.low)

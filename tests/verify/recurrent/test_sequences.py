@@ -42,6 +42,12 @@ SUM = """def f(x):
         outputs.append(total)
     return outputs
 """
+NOTHING = """def f(x):
+    outputs = []
+    for x_t in x:
+        outputs.append(0)
+    return outputs
+"""
 BITS = "x: seq(int[0..1], 12)"
 ANY = "x: seq(int[0..1], 1..)"
 
@@ -163,6 +169,32 @@ def test_the_evidence_of_a_proof_for_all_lengths_is_checked_again():
     moved = found.evidence | {"centre": (np.array(found.evidence["centre"]) + 0.4).tolist()}
     assert not recheck(moved, setting)
     assert not recheck({"kind": "invariant"}, setting)
+
+
+def test_a_network_that_keeps_more_apart_than_the_program_has_several_regions_for_a_state():
+    target = n.target(n.opposites(), ANY)
+    found = verdict(invariants, NOTHING, target)
+    assert isinstance(found, Proved) and found.evidence["kind"] == "invariant"
+    keys = [tuple(key) for key in found.evidence["keys"]]
+    assert len(keys) > len(set(keys))
+    compared = comparison(parse(NOTHING), target)
+    assert compared is not None
+    setting = invariants.setting_of(compared, target)
+    assert recheck(found.evidence, setting)
+    arrays = ("keys", "centre", "vectors", "radius")
+    for left_out in range(len(keys)):
+        rest = {
+            name: [row for i, row in enumerate(found.evidence[name]) if i != left_out]
+            for name in arrays
+        }
+        assert not recheck(found.evidence | rest, setting)
+    endless = found.evidence | {"centre": (np.array(found.evidence["centre"]) * np.inf).tolist()}
+    assert not recheck(endless, setting)
+
+
+def test_no_region_of_a_state_may_answer_otherwise():
+    target = n.target(n.changed(n.opposites(), "v", (0, 0), 0.2), ANY)
+    assert isinstance(verdict(invariants, NOTHING, target, seconds=6.0), Refuted)
 
 
 def test_the_evidence_of_one_network_does_not_prove_another():
