@@ -14,9 +14,10 @@ from dsl.evaluate import run
 from dsl.printer import expression
 from dsl.program import Call, Program, Variable
 from synth.code_length import boundary_distance, exception_bits, subset_bits
+from synth.inequalities import forms
 from synth.inequalities.cells import Axis, Cells, cells_of
 from synth.inequalities.constants import best_cut, simplest_fractions, simplest_integers
-from synth.inequalities.forms import Feature, Form, test_of
+from synth.inequalities.forms import Feature, Form
 from synth.inequalities.formulas import Formula
 from synth.inequalities.proposer import propose
 from synth.inequalities.refinement import rounded, rule_of
@@ -174,7 +175,7 @@ def test_a_constant_is_rounded_only_among_mistakes(noise: float, constant: int) 
     left = Call("mul", (Variable("a"), Variable("b")))
     form = Form(left, None, keys, 10.0, (0, 1))
     feature = Feature(
-        test_of(form, Fraction(597)),
+        forms.test_of(form, Fraction(597)),
         (keys < 597).astype(np.int64),
         2,
         10.0,
