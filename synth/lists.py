@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dsl.claim import Hypothesis
-from dsl.program import Call, Expr, Literal, Program, negated, walk
+from dsl.program import Call, Expr, Literal, Program, negated
 from synth.enumeration import INTEGER, Bank
 from synth.expressions import disagreements, simplest, starting_leaves
+from synth.guidance import nodes
 from synth.leaves import Inputs, chosen
 from synth.problem import Problem
 from synth.sufficiency import ranks
@@ -91,7 +92,7 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
             return
         missed: set[tuple[int, int]] = set()
         exact = False
-        for expr in sorted(dict.fromkeys(found), key=_nodes)[:3]:
+        for expr in sorted(dict.fromkeys(found), key=nodes)[:3]:
             names = tuple((name, None) for name in problem.target.domain.names)
             program = Program("program", names, (), expr)
             wrong = disagreements(problem, program, 64)
@@ -122,7 +123,7 @@ def _terms(problem: Problem, inputs: Inputs) -> tuple[Terms, int]:
         exprs += [bank.expr("int", int(i)) for i in kept]
         rows += list(whole[kept])
     values = np.array(rows, np.int64).reshape(len(exprs), len(inputs.values))
-    sizes = np.array([_nodes(expr) for expr in exprs], np.int64)
+    sizes = np.array([nodes(expr) for expr in exprs], np.int64)
     return Terms(tuple(exprs), values, sizes, np.arange(len(exprs)) < len(truths)), tried
 
 
@@ -195,7 +196,7 @@ def _sums(terms: Terms, kinds: np.ndarray, codes: np.ndarray, deadline: float) -
 
 def _summed(start: int, parts: list[tuple[int, Expr]]) -> Expr:
     whole: Expr | None = Literal(start) if start else None
-    for weight, truth in sorted(parts, key=lambda part: (-part[0], _nodes(part[1]))):
+    for weight, truth in sorted(parts, key=lambda part: (-part[0], nodes(part[1]))):
         part: Expr = Call("int", (truth,))
         if weight > 1:
             part = Call("mul", (Literal(weight), part))
@@ -219,7 +220,7 @@ def _split(
         if (must & mustnt).any() or not must.any() or not mustnt.any():
             continue
         for test, held in _separating(terms, must, mustnt):
-            trials.append((_nodes(test), weight, test, held))
+            trials.append((nodes(test), weight, test, held))
     trials.sort(key=lambda trial: trial[0])
     for _, weight, test, held in trials[:_SPLITS]:
         rest = numbers - weight * held
@@ -362,7 +363,7 @@ def _extended(terms: Terms, codes: np.ndarray, state: Decisions) -> Iterator[Dec
 
 
 def _with_rule(state: Decisions, rule: Rule, held: np.ndarray) -> Decisions:
-    bits = state.bits + _NODE_BITS * (_nodes(rule.test) + 1)
+    bits = state.bits + _NODE_BITS * (nodes(rule.test) + 1)
     return replace(state, rules=(*state.rules, rule), remaining=state.remaining & ~held, bits=bits)
 
 
@@ -390,7 +391,3 @@ def _none_of(test: Expr) -> Expr:
             return Call("and", (_none_of(first), _none_of(second)))
         case _:
             return negated(test)
-
-
-def _nodes(expr: Expr) -> int:
-    return sum(1 for _ in walk(expr))

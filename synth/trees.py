@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dsl.claim import Hypothesis
-from dsl.program import Call, Expr, Literal, Program, negated, walk
+from dsl.program import Call, Expr, Literal, Program, negated
 from synth.enumeration import Bank, Leaf
 from synth.expressions import disagreements, starting_leaves
+from synth.guidance import nodes
 from synth.leaves import Inputs, chosen
 from synth.problem import Problem
 from synth.tables import literal
@@ -123,7 +124,7 @@ def _thresholds(leaves: list[Leaf], values: np.ndarray) -> list[Leaf]:
 def _formulas(bank: Bank, name: str, most: int) -> Formulas:
     rows = bank.rows(name)[:most]
     exprs = tuple(bank.expr(name, i) for i in range(len(rows)))
-    sizes = np.array([sum(1 for _ in walk(expr)) for expr in exprs], int)
+    sizes = np.array([nodes(expr) for expr in exprs], int)
     return Formulas(exprs, rows, sizes)
 
 
@@ -143,7 +144,7 @@ def smallest_trees(material: Material, deadline: float) -> list[Expr]:
         )
         part = replace(material, tests=tests)
         trees += [_branch(part, rows, _DEEPEST, deadline, bits) for bits in _BITS_OF_NODE]
-    return sorted(dict.fromkeys(trees), key=lambda tree: sum(1 for _ in walk(tree)))[:2]
+    return sorted(dict.fromkeys(trees), key=nodes)[:2]
 
 
 def _branch(material: Material, rows: np.ndarray, depth: int, deadline: float, node: float) -> Expr:

@@ -8,29 +8,35 @@ import json
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from tests.docs.blocks import ROOT, blocks, run_page
+from tests.docs.conftest import SLOW, runs_slow
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md"])
-SLOW = {"tutorial.md", "load.md", "scale.md", "reports.md", "hypotheses.md"}
-"""Pages that train or compile networks, which takes minutes: `make docs-test` runs them."""
 
 
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if p.parent != ROOT], ids=name_of)
+def page_cases() -> list[Any]:
+    """The pages with blocks; those of `SLOW` are left to `make docs-test`."""
+    return [
+        pytest.param(page, id=name_of(page), marks=[pytest.mark.slow_docs] * (page.name in SLOW))
+        for page in PAGES
+        if page.parent != ROOT
+    ]
+
+
+@pytest.mark.parametrize("page", page_cases())
 def test_every_block_of_a_page_runs(
     page: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    slow = bool(request.config.getoption("--slow-docs", default=False))
-    if page.name in SLOW and not slow:
-        pytest.skip("run by `make docs-test`")
-    run_page(page, tmp_path, slow=slow)
+    run_page(page, tmp_path, slow=runs_slow(request.config))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

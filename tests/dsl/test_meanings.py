@@ -255,15 +255,22 @@ UNDEFINED = [
 ]
 
 
+def source_of(text: str, args: tuple[int, ...]) -> str:
+    """A program of as many parameters as there are arguments."""
+    return f"def program({', '.join(NAMES[: len(args)])}):\n    return {text}\n"
+
+
+def run_at(text: str, args: tuple[int, ...]) -> np.ndarray:
+    batch = {name: np.array([arg], np.int64) for name, arg in zip(NAMES, args, strict=False)}
+    return run(parse(source_of(text, args)), batch)
+
+
 @pytest.mark.parametrize(("text", "args", "reason"), UNDEFINED)
 def test_what_has_no_value_is_undefined_and_says_why(
     text: str, args: tuple[int, ...], reason: str
 ) -> None:
-    names = NAMES[: len(args)]
-    program = parse(f"def program({', '.join(names)}):\n    return {text}\n")
-    batch = {name: np.array([arg], np.int64) for name, arg in zip(names, args, strict=True)}
     with pytest.raises(Undefined) as caught:
-        run(program, batch)
+        run_at(text, args)
     assert reason in caught.value.reason
 
 
@@ -288,20 +295,17 @@ BEYOND = [
 def test_where_python_has_a_value_the_language_says_that_it_ends(
     text: str, args: tuple[int, ...], beyond: bool
 ) -> None:
-    names = NAMES[: len(args)]
-    program = parse(f"def program({', '.join(names)}):\n    return {text}\n")
-    batch = {name: np.array([arg], np.int64) for name, arg in zip(names, args, strict=True)}
     with pytest.raises(Undefined) as caught:
-        run(program, batch)
+        run_at(text, args)
     assert isinstance(caught.value, Beyond) == beyond
-    theirs = checker.function_of(f"def program({', '.join(names)}):\n    return {text}\n")
+    theirs = checker.function_of(source_of(text, args))
     if "/ 2" not in text and "0.5" not in text:
         with pytest.raises(checker.NoValue) as ended:
             theirs.run(*args)
         assert isinstance(ended.value, checker.Beyond) == beyond
     if not beyond:
         with pytest.raises(Failed):
-            python_function(program)(**dict(zip(names, args, strict=True)))
+            python_function(parse(source_of(text, args)))(**dict(zip(NAMES, args, strict=False)))
 
 
 def test_rows_on_which_the_language_ends_do_not_hide_those_on_which_python_raises() -> None:

@@ -14,6 +14,7 @@ from dsl.domain import Domain
 from dsl.parser import parse, parse_expression
 from dsl.prefixes import Resumable, begun, continued
 from dsl.reachable import levels, sample
+from tests.loops import brackets
 from verify.lengths import verify
 
 DEEP = 3
@@ -47,19 +48,6 @@ class Depth:
 
     def _outputs(self, depth: np.ndarray) -> np.ndarray:
         return np.stack([DEEP - self.closest - depth, depth - self.closest, 0.5 - depth], -1)
-
-
-def brackets(runtime: Any, longest: int = 30) -> Target:
-    return Target(
-        Domain(f's: seq(tokens("ab"), 0..{longest})'),
-        Claim(
-            parse_expression('[2] + [["a", "b"].index(c) for c in s]', "pack"),
-            "int64",
-            decode=Decode("threshold", labels=("a", "b", "<eos>")),
-            closed_loop=True,
-        ),
-        runtime,
-    )
 
 
 RULE = (

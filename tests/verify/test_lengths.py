@@ -13,6 +13,7 @@ from dsl.forcing import agrees_by_forcing, is_causal
 from dsl.generation import has_long_answers
 from dsl.parser import parse, parse_expression
 from dsl.reachable import evenly, levels, sample, structured
+from tests.loops import brackets
 from verify.lengths import agreement, verify
 from verify.sampling import matching
 
@@ -31,16 +32,7 @@ def pairs(longest: int, wrong_from: int = 10**6) -> Target:
         odd = (depth > 0) & ~(np.arange(packed.shape[1]) >= wrong_from)
         return np.stack([np.where(odd, -1.0, 1.0), np.where(depth > 0, 1.0, -1.0), -depth + 0.5], 2)
 
-    return Target(
-        Domain(f's: seq(tokens("ab"), 0..{longest})'),
-        Claim(
-            parse_expression('[2] + [["a", "b"].index(c) for c in s]', "pack"),
-            "int64",
-            decode=Decode("threshold", labels=("a", "b", "<eos>")),
-            closed_loop=True,
-        ),
-        runtime,
-    )
+    return brackets(runtime, longest)
 
 
 def verdict_on(target, text, seconds=20.0, evidence=None):
