@@ -580,8 +580,50 @@ class Contains(SequencePrimitive):
         value = sequence(args[1], "in")
         if extent(value.items, rank + 1) == 0:
             return np.zeros((1,) * (rank + 1), bool)
+        listed, wanted = _listed(value), _integers(args[0])
+        if listed is not None and wanted is not None and len(listed) == len(wanted):
+            return _among(wanted, listed)
         same = equal(lift(args[0], rank, rank + 1), value.items, rank + 1)
         return np.asarray((same & within(value, rank)).any(-1))
+
+
+def _listed(value: Sequence) -> list[np.ndarray] | None:
+    """The items of a sequence of integers, or of records of them, that is the same on all rows, as
+    columns; None for other sequences."""
+    if value.length.size != 1 or not value.length.any():
+        return None
+    count = int(value.length.ravel()[0])
+    match value.items:
+        case Sequence(np.ndarray() as items, length) if (length == items.shape[-1]).all():
+            parts = tuple(np.moveaxis(items, -1, 0))
+        case items:
+            parts = _integers(items) or ()
+    if not parts or any(p.dtype.kind not in "ib" or p.size != p.shape[-1] for p in parts):
+        return None
+    return [part.ravel()[:count] for part in parts]
+
+
+def _integers(value: Value) -> tuple[np.ndarray, ...] | None:
+    """The parts of a record of integers, or an integer by itself."""
+    parts = value.items if isinstance(value, Tuple) else (value,)
+    found = tuple(p for p in parts if isinstance(p, np.ndarray) and p.dtype.kind in "ib")
+    return found if len(found) == len(parts) else None
+
+
+def _among(wanted: tuple[np.ndarray, ...], listed: list[np.ndarray]) -> np.ndarray:
+    """Which records are listed, by one code for each record: a long list is gone through once."""
+    found = np.ones((1,) * wanted[0].ndim, bool)
+    code, codes = np.zeros(1, np.int64), np.zeros(len(listed[0]), np.int64)
+    for part, column in zip(wanted, listed, strict=True):
+        kinds, ranks = np.unique(column.astype(np.int64), return_inverse=True)
+        place = np.minimum(np.searchsorted(kinds, part), len(kinds) - 1)
+        found = found & (kinds[place] == part)
+        # The records so far are numbered again, so that codes stay small.
+        seen, codes = np.unique(codes * len(kinds) + ranks, return_inverse=True)
+        joint = code * len(kinds) + place
+        code = np.minimum(np.searchsorted(seen, joint), len(seen) - 1)
+        found = found & (seen[code] == joint)
+    return np.asarray(found)
 
 
 class Count(SequencePrimitive):

@@ -385,3 +385,27 @@ def test_lists_that_nest_without_end_are_bounded() -> None:
     program = parse(f"def program(a):\n    x0 = [a, a]\n{lines}\n    return len(x59)\n")
     with pytest.raises(Beyond, match="134 million"):
         run(program, {"a": np.arange(4096)})
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 9, 200])
+def test_membership_in_a_long_list_of_records_is_that_of_python(parts: int, count: int) -> None:
+    rng = np.random.default_rng([parts, count])
+    rows = sorted({tuple(row) for row in rng.integers(-3, 6, (count, parts)).tolist()})
+    listed = tuple(rows) if parts > 1 else tuple(row[0] for row in rows)
+    names = NAMES[:parts]
+    key = f"({', '.join(names)})" if parts > 1 else names[0]
+    text = f"def program({', '.join(names)}):\n    return {key} in LISTED\n"
+    program = parse(f"LISTED = {listed!r}\n\n\n{text}")
+    batch = {name: rng.integers(-4, 7, 500) for name in names}
+    keys = zip(*(batch[name].tolist() for name in names), strict=True)
+    assert run(program, batch).tolist() == [row in rows for row in keys]
+    inner = f"sum(1 for a in s if {key} in LISTED)"
+    looped = parse(f"LISTED = {listed!r}\n\n\ndef program(s, b, c):\n    return {inner}\n")
+    words = {"s": rng.integers(-4, 7, (60, 5)), "b": np.arange(60) % 4, "c": np.arange(60) % 3}
+    others = [(b, c)[: parts - 1] for b, c in zip(words["b"].tolist(), words["c"].tolist())]
+    wanted = [
+        sum((a, *rest) in rows for a in word)
+        for word, rest in zip(words["s"].tolist(), others, strict=True)
+    ]
+    assert run(looped, words).tolist() == wanted
