@@ -262,8 +262,16 @@ def _test(terms: Terms, term: int, up: bool, bound: int) -> Expr:
         return expr if up else negated(expr)
     strict, loose, other = ("gt", "ge", bound + 1) if up else ("lt", "le", bound - 1)
     if _roundness(other) > max(_roundness(bound), 2):
-        return Call(loose, (expr, Literal(other)))
-    return Call(strict, (expr, Literal(bound)))
+        return _compared(loose, expr, other)
+    return _compared(strict, expr, bound)
+
+
+def _compared(comparison: str, expr: Expr, bound: int) -> Expr:
+    """`expr < bound`; a difference beside 0 is a comparison of its terms."""
+    match expr:
+        case Call("sub", terms) if bound == 0:
+            return Call(comparison, terms)
+    return Call(comparison, (expr, Literal(bound)))
 
 
 def _roundness(number: int) -> int:
@@ -358,7 +366,7 @@ def _extended(terms: Terms, codes: np.ndarray, state: Decisions) -> Iterator[Dec
             if len(kinds) > _FEW_VALUES:
                 continue
             for value in np.setdiff1d(kinds, others[term]).tolist():
-                test = Call("eq", (terms.exprs[term], Literal(value)))
+                test = _compared("eq", terms.exprs[term], value)
                 yield _with_rule(state, Rule(test, int(label)), terms.values[term] == value)
 
 

@@ -12,6 +12,7 @@ import pytest
 from dsl.claim import Claim, Decode, Target
 from dsl.domain import Domain
 from dsl.parser import parse_expression
+from dsl.printer import expression
 from dsl.program import size
 from synth.expressions import disagreements
 from synth.lists import propose
@@ -50,6 +51,14 @@ def test_a_rule_is_found_as_short_as_it_was_written(
     problem = problem_of(rule, labels)
     found = [h.program for h in propose(problem) if not disagreements(problem, h.program, 1)]
     assert min(size(program) for program in found) <= nodes
+
+
+def test_a_difference_beside_zero_reads_as_a_comparison() -> None:
+    problem = problem_of(lambda a, b: 2 if a == b else int(a + 3 > b), 3)
+    found = [h.program for h in propose(problem) if not disagreements(problem, h.program, 1)]
+    assert not any("== 0" in expression(program.result) for program in found)
+    texts = [expression(program.result) for program in found]
+    assert any("a == b" in text or "b == a" in text for text in texts)
 
 
 def test_random_labels_yield_no_short_list() -> None:
