@@ -29,7 +29,7 @@ import torch
 
 from distill import execution, task
 from distill.certificate import verdict_table
-from dsl.claim import Proved, Target, Verdict, Workers
+from dsl.claim import LATER, Proved, Target, Verdict, Workers
 from dsl.parser import parse
 from verify import branch_and_bound, enumeration
 
@@ -103,7 +103,7 @@ class Metered:
         items: Iterable[Any],
         total: int | None = None,
     ) -> Iterator[Any]:
-        pairs = ((function, item) for item in items)
+        pairs = (item if item is LATER else (function, item) for item in items)
         for process, seconds, result in self.inner.run(target, timed, pairs, total):
             self.spent[process] = self.spent.get(process, 0.0) + seconds
             yield result

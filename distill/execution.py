@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.task import Task
-from dsl.claim import Target
+from dsl.claim import LATER, Target
 from dsl.errors import DistillError
 
 Report = Callable[[str, Mapping[str, Any]], None]
@@ -131,7 +131,7 @@ class Pooled:
             while True:
                 while len(waiting) < _AHEAD * self.count:
                     item = next(remaining, self)
-                    if item is self:
+                    if item is self or item is LATER:
                         break
                     waiting.append(self.executor.submit(work, self.recipe, function, item))
                 if not waiting:

@@ -104,6 +104,10 @@ class Recurrence:
     program: Program | None = None  # inputs x, h; result a record (y, h)
 
 
+LATER = object()
+"""In the place of an item: the next one depends on results that have not been taken yet."""
+
+
 class Workers(Protocol):
     """Where the heavy loops over a target run; see `distill.execution`."""
 
@@ -116,7 +120,8 @@ class Workers(Protocol):
         items: Iterable[Any],
         total: int | None = None,
     ) -> Iterator[Any]:
-        """`function(target, item)` for every item, in the order of the items."""
+        """`function(target, item)` for every item, in the order of the items.  Who takes items
+        ahead of their results may meet `LATER`."""
         ...
 
 

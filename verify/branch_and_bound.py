@@ -9,14 +9,14 @@ from __future__ import annotations
 import base64
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from dsl.agreement import agreeing, counterexample
-from dsl.claim import Counterexample, Proved, Refuted, Target, Tested, Unknown, Verdict
+from dsl.claim import LATER, Counterexample, Proved, Refuted, Target, Tested, Unknown, Verdict
 from dsl.printer import to_python
 from dsl.program import Program
 from verify import divided
@@ -159,8 +159,9 @@ def _explored(
             enough=enough,
         )
 
-    def spread(shares: list[divided.Share]) -> Iterator[divided.Found]:
-        return target.spread(searched, [(program, share) for share in shares], total=len(shares))
+    def spread(shares: Iterable[Any]) -> Iterator[divided.Found]:
+        items = (share if share is LATER else (program, share) for share in shares)
+        return target.spread(searched, items)
 
     return divided.explore(
         comparison.problem,

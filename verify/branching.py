@@ -192,15 +192,15 @@ def stuck(search: Search) -> bool:
     that is asked for?"""
     if not search.heap or (search.goal == "decide" and search.found):
         return True
-    return math.isinf(search.heap[0].order) and search.boxes > 0
+    return search.heap[0].order == math.inf
 
 
-def satisfied(search: Search, enough: float) -> bool:
-    """Is as much of the volume proven as was asked for?"""
+def satisfied(search: Search, enough: float, away: float = 0.0) -> bool:
+    """Is as much of the volume proven as was asked for?  `away` is what is open elsewhere."""
     if search.goal == "decide":
         return False
     proven = search.proven + search.inside
-    return search.left < _NEGLIGIBLE or (enough < 1.0 and proven >= enough)
+    return search.left + away < _NEGLIGIBLE or (enough < 1.0 and proven >= enough)
 
 
 def _by_float64(problem: Problem) -> Confirm:
@@ -264,9 +264,10 @@ def _push(
 
 
 def reopen(search: Search, box: OpenBox) -> None:
-    """Puts a box into the heap."""
-    search.inside += box.proven_inside
-    search.left += box.open_inside
+    """Puts a box into the heap; one that cannot be split is not left to be done."""
+    if box.order < math.inf:
+        search.inside += box.proven_inside
+        search.left += box.open_inside
     heapq.heappush(search.heap, box)
 
 
@@ -708,9 +709,8 @@ def _points(search: Search, low: np.ndarray, high: np.ndarray) -> None:
         if wrong.any() and len(search.found) < 64:
             search.found.append(points[wrong])
     for row in np.flatnonzero(~single):
-        stuck = OpenBox(math.inf, next(search.counter), low[row], high[row], None)
-        stuck.volume = float(search.volume(low[row], high[row]))
-        search.heap.append(stuck)
+        volume = float(search.volume(low[row], high[row]))
+        reopen(search, OpenBox(math.inf, next(search.counter), low[row], high[row], None, volume))
 
 
 def _worst_pairs(box: np.ndarray, bound: np.ndarray, boxes: np.ndarray) -> np.ndarray:
