@@ -27,6 +27,8 @@ from dsl.errors import DistillError
 Report = Callable[[str, Mapping[str, Any]], None]
 _AHEAD = 3
 """Items in flight for each worker: enough to keep it busy, few enough to stop soon."""
+_LARGE = 500_000
+"""Inputs from which on workers open the model at once, while this process does something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +184,17 @@ def workers(
         jobs, multiprocessing.get_context("spawn"), initializer=_deaf
     )
     try:
+        size = target.domain.raw_size
+        if size is None or size > _LARGE:
+            for _ in range(jobs):
+                pool.submit(work, recipe, _opened, None)
         yield Pooled(pool, recipe, jobs, report)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _opened(target: Target, item: None) -> None:
+    """An item that only opens the model."""
 
 
 def _deaf() -> None:

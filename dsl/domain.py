@@ -403,7 +403,8 @@ def _digit(start: int, stop: int, stride: int, base: int) -> np.ndarray:
     runs of `stride` numbers, and repeats itself after `stride * base` of them."""
     first, last = start // stride, (stop - 1) // stride
     if stride == 1:
-        return np.resize(np.roll(np.arange(base), -(start % base)), stop - start)
+        offset, count = start % base, stop - start
+        return np.tile(np.arange(base), (offset + count) // base + 1)[offset : offset + count]
     digits = (np.arange(last - first + 1) + first % base) % base
     runs = np.full(len(digits), min(stride, stop - start))
     runs[0] = min(stop, (first + 1) * stride) - start
