@@ -18,6 +18,8 @@ class Entry:
     """A hypothesis with its size in nodes and how often it disagrees with what was observed.
 
     `deviation`, where the claim is about real values, is the greatest distance that was observed.
+    `named` of the nodes are entries of constants that the data set holds: to a reader they are one
+    name, so that a program without them is not for that the simpler one.
     """
 
     hypothesis: Hypothesis
@@ -26,6 +28,7 @@ class Entry:
     bits: float
     verdict: Verdict | None = None
     deviation: float | None = None
+    named: int = 0
 
     @property
     def program(self) -> Program:
@@ -44,9 +47,9 @@ def best_entry(entries: list[Entry]) -> Entry:
 
 
 def front(entries: list[Entry]) -> tuple[Entry, ...]:
-    """The entries that no other beats in both size and disagreement (deviation, where values are
-    real), the smallest first."""
-    ordered = sorted(entries, key=lambda e: (e.size, e.disagreement, e.deviation or 0.0))
+    """The entries that no other beats in both size, named entries left out, and disagreement
+    (deviation, where values are real), the smallest first."""
+    ordered = sorted(entries, key=lambda e: (e.size - e.named, e.disagreement, e.deviation or 0.0))
     kept: list[Entry] = []
     for entry in ordered:
         refuted = isinstance(entry.verdict, Refuted)

@@ -219,7 +219,9 @@ def _entered(search: Search, hypothesis: Hypothesis) -> None:
         wrong += int((~same).sum())
         total += len(same)
     nodes = size(program)
-    entry = Entry(hypothesis, nodes, wrong / total, 0.0)
+    held = hypothesis.evidence.get("held", ())
+    named = sum(len(value) - 1 for name, value in program.constants if name in held)
+    entry = Entry(hypothesis, nodes, wrong / total, 0.0, named=named)
     if search.target.claim.decode.rule == "value":
         error, deviation = distances(program, search)
         bits = real_code_length(nodes, error, search.target.claim.decode.tolerance)

@@ -21,13 +21,13 @@ from dsl.claim import Target
 from dsl.limits import Limit
 from dsl.program import Program
 from synth.problem import DataSet
-from verify.pieces import Untranslatable
+from verify.forms import Untranslatable
 
 BALLS, RADIUS = 200, 1 / 255
 _CHUNK = 2000
 _NOISE = (0.02, 0.1)
 _ROWS = 2000
-_SECONDS, _SHARE = 150.0, 0.4
+_SECONDS, _SHARE = 240.0, 0.4
 _LAWS = 3
 
 
@@ -49,14 +49,17 @@ def questions(
         (e for e in result.front if e.hypothesis.proposer == "templates"),
         key=lambda e: e.disagreement,
     )
-    named = [e for e in laws if _template(e) and not _template(e).startswith("-")]
+    named = [e for e in laws if e.named]
     learned = [e for e in laws if e not in named]
     chosen = [*learned[:1], *named[:1]] or [result.best]
     held: dict[int, np.ndarray] = {}
     answers: list[dict[str, Any]] = []
     with Limit(deadline + 0.1 * tolerance(deadline - time.monotonic())):
         for entry in chosen:
-            answers.append(_on_data(result.target, entry, data, seed, deadline, held))
+            answers.append(_on_data(result.target, entry, data, seed))
+        for entry, answer in zip(chosen, answers, strict=True):
+            balls = neighbourhoods(result.target, entry.program, data, deadline, held)
+            answer["neighbourhoods"] = balls
     if not answers:
         return {}
     return {"questions": {"labelling": answers[0], "others": answers[1:]}}
@@ -87,14 +90,7 @@ def _with_exceptions(result: Result) -> dict[str, Any]:
     }
 
 
-def _on_data(
-    target: Target,
-    entry: Entry,
-    data: DataSet,
-    seed: int,
-    deadline: float,
-    held: dict[int, np.ndarray],
-) -> dict[str, Any]:
+def _on_data(target: Target, entry: Entry, data: DataSet, seed: int) -> dict[str, Any]:
     from dsl.printer import to_python
 
     program = entry.program
@@ -107,7 +103,6 @@ def _on_data(
         "program": to_python(program),
         "template": _template(entry),
         "agreement": agreement,
-        "neighbourhoods": neighbourhoods(target, program, data, deadline, held),
     }
 
 

@@ -20,9 +20,11 @@ from dsl.claim import LATER, Counterexample, Proved, Refuted, Target, Tested, Un
 from dsl.printer import to_python
 from dsl.program import Program
 from verify import divided
-from verify.branching import Confirm, Goal, Outcome, Regions, explore
+from verify.boxes import Confirm, Goal, Outcome, Regions
+from verify.branching import explore
 from verify.comparison import Comparison, compared, packed_shape
-from verify.pieces import Untranslatable, box_of
+from verify.forms import Untranslatable
+from verify.vectors import box_of
 
 METHOD = "branch_and_bound"
 _RECHECKED = 4000

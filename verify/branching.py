@@ -7,128 +7,31 @@ that the bounds point at, and halved across the input that the bounds lose most 
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
 import numpy as np
 
-from verify.bounds import Linear, OutOfTime, Ranges, backward, entry_bounds, lower_values, ranges
-from verify.graph import Affine, Function, Input, Product
+from verify.bounds import Linear, OutOfTime, Ranges, entry_bounds, lower_values, ranges
+from verify.boxes import (
+    Confirm,
+    Goal,
+    OpenBox,
+    Outcome,
+    Search,
+    outcome,
+    push,
+    reopen,
+    satisfied,
+    stuck,
+    taken,
+)
+from verify.halving import blame_of, curved_weights, excess_of, parts_of, splittable, worst_pairs
 from verify.violations import Pairs, Problem, Weighing, clipped, share_above, weighed
 
 BATCH = 256
-_MOST_REGIONS = 20_000
 _BATCH_ENTRIES = 1_500_000
 _GRACE = 0.5
-_INHERITED = 120_000
-_MOST_HALVINGS = 3
-_NEGLIGIBLE = 1e-7
-"""Open volume for which it is not worth going on."""
-
-Goal: TypeAlias = Literal["decide", "cover"]
-Confirm: TypeAlias = Callable[[np.ndarray], np.ndarray]
-"""Which of the points (B, d) are true counterexamples, by the original runtime."""
-
-
-@dataclass(frozen=True, slots=True)
-class Regions:
-    """Boxes (N, d) each: on `proven` no violation takes place, on `refuted` one does everywhere."""
-
-    proven: tuple[np.ndarray, np.ndarray]
-    refuted: tuple[np.ndarray, np.ndarray]
-    open: tuple[np.ndarray, np.ndarray]
-    complete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How far the search came.  Fractions are of the volume, and add up to at most 1.
-
-    `counterexamples` (N, d) were confirmed.  `exhausted`: no box is open.
-    """
-
-    proven: float
-    refuted: float
-    open: float
-    counterexamples: np.ndarray
-    exhausted: bool
-    boxes: int
-    seconds: float
-    regions: Regions
-
-
-@dataclass(order=True, slots=True)
-class OpenBox:
-    """A box of the heap; `inherited` are bounds of the box that it was cut from, and a row of them.
-    `unproven` and `refuted` are the shares of its volume not yet proven, and known to be refuted.
-    """
-
-    order: float
-    number: int
-    low: np.ndarray = field(compare=False)
-    high: np.ndarray = field(compare=False)
-    inherited: tuple[np.ndarray, int] | None = field(compare=False)
-    volume: float = field(default=0.0, compare=False)
-    unproven: float = field(default=1.0, compare=False)
-    refuted: float = field(default=0.0, compare=False)
-
-    @property
-    def proven_inside(self) -> float:
-        return self.volume * (1.0 - self.unproven)
-
-    @property
-    def open_inside(self) -> float:
-        return self.volume * max(0.0, self.unproven - self.refuted)
-
-
-@dataclass
-class Search:
-    """The state of a search; `unit` are the widths of the whole box."""
-
-    problem: Problem
-    goal: Goal
-    confirm: Confirm
-    unit: np.ndarray
-    heap: list[OpenBox] = field(default_factory=list)
-    counter: itertools.count[int] = field(default_factory=itertools.count)
-    proven: float = 0.0
-    refuted: float = 0.0
-    inside: float = 0.0  # proven of the boxes in the heap
-    left: float = 0.0  # open of those that can be split
-    boxes: int = 0
-    found: list[np.ndarray] = field(default_factory=list)
-    kept: dict[str, list[np.ndarray]] = field(default_factory=lambda: {"proven": [], "refuted": []})
-    complete: bool = True
-
-    def volume(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """The share of the whole box, inputs of one value left aside."""
-        whole = self.problem.whole
-        width = np.where(whole, high - low + 1.0, high - low)
-        share = np.where(self.unit > 0, width / np.where(self.unit > 0, self.unit, 1.0), 1.0)
-        return np.asarray(share.prod(-1))
-
-    def record(self, kind: Literal["proven", "refuted"], low: np.ndarray, high: np.ndarray) -> None:
-        if not len(low):
-            return
-        total = float(self.volume(low, high).sum())
-        if kind == "proven":
-            self.proven += total
-        else:
-            self.refuted += total
-        self.keep(kind, [np.stack([low, high], 1)])
-
-    def keep(self, kind: str, parts: list[np.ndarray]) -> None:
-        """Regions (n, 2, d) for the certificate, while they are not too many."""
-        for part in parts:
-            if len(self.kept[kind]) < 4096 and sum(map(len, self.kept[kind])) < _MOST_REGIONS:
-                self.kept[kind].append(part)
-            else:
-                self.complete = False
 
 
 def explore(
@@ -166,7 +69,7 @@ def begun(
     """A search of one whole box, after the first attack."""
     unit = np.where(problem.whole, high - low + 1.0, high - low)
     search = Search(problem, goal, confirm or _by_float64(problem), unit)
-    _push(search, low[None], high[None], np.array([np.inf]), None)
+    push(search, low[None], high[None], np.array([np.inf]), None)
     if problem.violations:
         _attack(search, low, high, np.random.default_rng(seed), deadline)
     return search
@@ -187,96 +90,8 @@ def advance(
             break
 
 
-def stuck(search: Search) -> bool:
-    """Is nothing left to do: no box, none that can be split, or a counterexample where one is all
-    that is asked for?"""
-    if not search.heap or (search.goal == "decide" and search.found):
-        return True
-    return search.heap[0].order == math.inf
-
-
-def satisfied(search: Search, enough: float, away: float = 0.0) -> bool:
-    """Is as much of the volume proven as was asked for?  `away` is what is open elsewhere."""
-    if search.goal == "decide":
-        return False
-    proven = search.proven + search.inside
-    return search.left + away < _NEGLIGIBLE or (enough < 1.0 and proven >= enough)
-
-
 def _by_float64(problem: Problem) -> Confirm:
     return lambda points: problem.degree(points) >= 0
-
-
-def outcome(search: Search, seconds: float) -> Outcome:
-    dimension = len(search.unit)
-    left = [np.stack([box.low, box.high])[None] for box in search.heap[:_MOST_REGIONS]]
-    parts = {**search.kept, "open": left}
-    boxes = {
-        kind: np.concatenate(part) if part else np.zeros((0, 2, dimension))
-        for kind, part in parts.items()
-    }
-    regions = Regions(
-        (boxes["proven"][:, 0], boxes["proven"][:, 1]),
-        (boxes["refuted"][:, 0], boxes["refuted"][:, 1]),
-        (boxes["open"][:, 0], boxes["open"][:, 1]),
-        search.complete and len(left) == len(search.heap),
-    )
-    found = np.concatenate(search.found) if search.found else np.zeros((0, dimension))
-    exhausted = not search.heap
-    proven, refuted, remaining = search.proven, search.refuted, 0.0
-    for box in search.heap:
-        proven += box.proven_inside
-        refuted += box.volume * box.refuted
-        remaining += box.open_inside
-    return Outcome(
-        min(proven, 1.0),
-        min(refuted, 1.0),
-        0.0 if exhausted else min(remaining, 1.0),
-        found,
-        exhausted,
-        search.boxes,
-        seconds,
-        regions,
-    )
-
-
-def _push(
-    search: Search,
-    low: np.ndarray,
-    high: np.ndarray,
-    order: np.ndarray,
-    inherited: np.ndarray | None,
-    unproven: np.ndarray | None = None,
-    refuted: np.ndarray | None = None,
-) -> None:
-    """Opens boxes; those of the greatest order are taken first.  `unproven` and `refuted` are the
-    shares of each that are not known to be proven, and known to be refuted, already."""
-    if len(search.heap) > _INHERITED:
-        inherited = None
-    volumes = search.volume(low, high).tolist()
-    for row in range(len(low)):
-        source = None if inherited is None else (inherited, row)
-        number = next(search.counter)
-        box = OpenBox(-float(order[row]), number, low[row], high[row], source, volumes[row])
-        if unproven is not None and refuted is not None:
-            box.unproven, box.refuted = float(unproven[row]), float(refuted[row])
-        reopen(search, box)
-
-
-def reopen(search: Search, box: OpenBox) -> None:
-    """Puts a box into the heap; one that cannot be split is not left to be done."""
-    if box.order < math.inf:
-        search.inside += box.proven_inside
-        search.left += box.open_inside
-    heapq.heappush(search.heap, box)
-
-
-def taken(search: Search) -> OpenBox:
-    """The first box of the heap, taken out of it."""
-    box = heapq.heappop(search.heap)
-    search.inside -= box.proven_inside
-    search.left -= box.open_inside
-    return box
 
 
 def _attack(
@@ -494,22 +309,22 @@ def _halve(
     """Splits the boxes; each across the input that its worst pair loses most by, and its halves
     again while nothing could be proven of them yet."""
     problem = search.problem
-    worst = _worst_pairs(pairs.box, weighing.bound, boxes)
-    weights = _curved_weights(problem, pairs, weighing, worst)
-    score = _blame(state, problem, pairs, weights, worst, low[boxes], high[boxes])
+    worst = worst_pairs(pairs.box, weighing.bound, boxes)
+    weights = curved_weights(problem, pairs, weighing, worst)
+    score = blame_of(state, problem, pairs, weights, worst, low[boxes], high[boxes])
     low, high = low[boxes], high[boxes]
-    can = _splittable(search, score, low, high).any(1)
+    can = splittable(search, score, low, high).any(1)
     if not can.all():
         search.complete = False
         _points(search, low[~can], high[~can])
     rows = np.flatnonzero(can)
     inherited = _packed(state, boxes[rows])
     # The rows' sum at its greatest, in the units of the scores: what halving has to take away.
-    excess = np.where(can, _excess(pairs, weights, worst, low, high), 0.0)
-    for part in _parts(search, rows, low[rows], high[rows], score[rows], excess[rows]):
+    excess = np.where(can, excess_of(pairs, weights, worst, low, high), 0.0)
+    for part in parts_of(search, rows, low[rows], high[rows], score[rows], excess[rows]):
         source = inherited[np.searchsorted(rows, part.rows)]
         if search.goal == "decide":
-            _push(search, part.low, part.high, weighing.bound[worst[part.rows]], source)
+            push(search, part.low, part.high, weighing.bound[worst[part.rows]], source)
             continue
         unproven = _unproven(search, pairs, weighing, boxes[part.rows], part.low, part.high)
         refuted = _refuted(search, wrong, boxes[part.rows], part.low, part.high)
@@ -518,7 +333,7 @@ def _halve(
         search.record("proven", part.low[done], part.high[done])
         order = search.volume(part.low, part.high) * (unproven - refuted)
         kept = ~done
-        _push(
+        push(
             search,
             part.low[kept],
             part.high[kept],
@@ -527,98 +342,6 @@ def _halve(
             unproven[kept],
             refuted[kept],
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One part of each of some boxes: `rows` are the boxes' numbers, in order; `score` is what
-    the bound loses by each input, and `excess` by how much it must still fall."""
-
-    rows: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    score: np.ndarray
-    excess: np.ndarray
-
-    def chosen(self, keep: np.ndarray) -> _Part:
-        return _Part(
-            self.rows[keep], self.low[keep], self.high[keep], self.score[keep], self.excess[keep]
-        )
-
-
-def _splittable(search: Search, score: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Which inputs of each box can be halved at all."""
-    width = high - low
-    whole = search.problem.whole
-    return np.where(whole, width >= 1, width > 1e-12 * np.abs(search.unit))
-
-
-def _curved_weights(
-    problem: Problem, pairs: Pairs, weighing: Weighing, worst: np.ndarray
-) -> np.ndarray:
-    """The weights of those rows of the worst pairs whose bounds lose anything, with which inputs
-    are blamed; all, where none is curved.  Affine rows say exactly where they hold already."""
-    weights = weighing.weights[worst]
-    curved = problem.curved[problem.padded[pairs.violation[worst]]]
-    wanted = np.where(curved, np.maximum(weights, 1e-6 * weights.max(1, keepdims=True)), 0.0)
-    return np.where(curved.any(1, keepdims=True), wanted, weights)
-
-
-def _excess(
-    pairs: Pairs, weights: np.ndarray, worst: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> np.ndarray:
-    """How far the least value of the worst pair's sum on its box lies above 0: while it does, no
-    hyperplane cuts anything off the box."""
-    combined = np.einsum("pk,pkd->pd", weights, pairs.coefficients[worst])
-    constant = np.einsum("pk,pk->p", weights, pairs.constants[worst])
-    return lower_values(Linear(combined, constant), low, high)
-
-
-def _parts(
-    search: Search,
-    rows: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    score: np.ndarray,
-    excess: np.ndarray,
-) -> list[_Part]:
-    """The boxes halved once, and the halves again, at most to eighths, while the bound would still
-    be above 0 everywhere if it fell by half of what the input that was halved accounts for."""
-    whole = search.problem.whole
-    parts = [_Part(rows, low, high, score, excess)]
-    for level in range(_MOST_HALVINGS):
-        found = []
-        for part in parts:
-            again = part.excess > 0 if level else np.ones(len(part.rows), bool)
-            again &= _splittable(search, part.score, part.low, part.high).any(1)
-            if not again.all():
-                found.append(part.chosen(~again))
-            if again.any():
-                found += _halves(search, part.chosen(again), whole)
-        parts = found
-    return parts
-
-
-def _halves(search: Search, part: _Part, whole: np.ndarray) -> list[_Part]:
-    index = np.arange(len(part.rows))
-    width = part.high - part.low
-    blame = part.score + 1e-9 * width / np.maximum(search.unit, 1e-300)
-    blame = np.where(_splittable(search, part.score, part.low, part.high), blame, -1.0)
-    dimension = blame.argmax(1)
-    middle = (part.low[index, dimension] + part.high[index, dimension]) / 2
-    between = whole[dimension]
-    middle = np.where(between, np.floor(middle), middle)
-    left_high, right_low = part.high.copy(), part.low.copy()
-    left_high[index, dimension] = middle
-    right_low[index, dimension] = np.where(between, middle + 1.0, middle)
-    score = part.score.copy()
-    lost = score[index, dimension]
-    score[index, dimension] = lost / 2
-    excess = part.excess - lost / 2
-    return [
-        _Part(part.rows, part.low, left_high, score, excess),
-        _Part(part.rows, right_low, part.high, score, excess),
-    ]
 
 
 def _unproven(
@@ -711,95 +434,6 @@ def _points(search: Search, low: np.ndarray, high: np.ndarray) -> None:
     for row in np.flatnonzero(~single):
         volume = float(search.volume(low[row], high[row]))
         reopen(search, OpenBox(math.inf, next(search.counter), low[row], high[row], None, volume))
-
-
-def _worst_pairs(box: np.ndarray, bound: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """For each of `boxes` the number of its pair with the greatest bound."""
-    order = np.lexsort((-bound, box))
-    first = np.searchsorted(box[order], boxes)
-    return np.asarray(order[first])
-
-
-def _blame(
-    state: Ranges,
-    problem: Problem,
-    pairs: Pairs,
-    weights: np.ndarray,
-    worst: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-) -> np.ndarray:
-    """For each box and input what the bound of the worst pair loses by that input's width: its
-    linear term, and its share of what the relaxations lose, by the derivatives that reach them."""
-    box = pairs.box[worst]
-    rows = problem.padded[pairs.violation[worst]]
-    combined = np.zeros((len(worst), problem.graph.nodes[problem.rows].size))
-    np.add.at(combined, (np.arange(len(worst))[:, None], rows), -weights)
-    losses: dict[int, np.ndarray] = {}
-    linear = _chunked(state, problem, combined, box, losses)
-    width = high - low
-    score = np.abs(linear.coefficients) * width
-    shares = _shares(state, box, width, set(losses))
-    for number, loss in losses.items():
-        score = score + np.einsum("pn,pnd->pd", loss, shares[number])
-    return np.asarray(score)
-
-
-def _chunked(
-    state: Ranges,
-    problem: Problem,
-    combined: np.ndarray,
-    box: np.ndarray,
-    losses: dict[int, np.ndarray],
-) -> Linear:
-    return backward(state, {problem.rows: combined}, np.zeros(len(box)), box, losses)
-
-
-def _shares(
-    state: Ranges, box: np.ndarray, width: np.ndarray, wanted: set[int]
-) -> dict[int, np.ndarray]:
-    """For the arguments of the function nodes `wanted`, the share (P, n, d) that each input has
-    in how far they move on the box."""
-    graph = state.graph
-    derivatives: list[np.ndarray | None] = []
-    result: dict[int, np.ndarray] = {}
-    last = max(wanted, default=-1)
-    for number, node in enumerate(graph.nodes[: last + 1]):
-        match node:
-            case Input(size=size):
-                derivatives.append(np.eye(size)[None] * width[:, None, :])
-            case Affine(terms=terms):
-                total: np.ndarray | None = None
-                for source, m in terms:
-                    inner = derivatives[source]
-                    assert inner is not None
-                    outer = inner if m is None else _mapped(m.values, inner)
-                    total = outer if total is None else total + outer
-                derivatives.append(
-                    np.zeros((len(box), node.size, width.shape[1])) if total is None else total
-                )
-            case Function(source=source):
-                inner = derivatives[source]
-                assert inner is not None
-                if number in wanted:
-                    moves = np.abs(inner)
-                    result[number] = moves / np.maximum(moves.sum(2, keepdims=True), 1e-300)
-                slopes = state.slopes[number]
-                derivatives.append(inner * slopes.middle[box][:, :, None])  # type: ignore[union-attr]
-            case Product(left=left, right=right):
-                pair = state.slopes[number]
-                a, b = derivatives[left], derivatives[right]
-                assert a is not None and b is not None
-                derivatives.append(
-                    a * pair.left[box][:, :, None] + b * pair.right[box][:, :, None]  # type: ignore[union-attr]
-                )
-    return result
-
-
-def _mapped(values: object, inner: np.ndarray) -> np.ndarray:
-    if isinstance(values, np.ndarray):
-        return np.asarray(np.matmul(values, inner))
-    return np.stack([values @ part for part in inner])  # type: ignore[operator]
 
 
 def _packed(state: Ranges, boxes: np.ndarray) -> np.ndarray:

@@ -18,23 +18,12 @@ from dsl.claim import Decode, Target
 from dsl.primitives import tensor as intervals
 from dsl.program import Literal, Program
 from verify.bounds import ranges
+from verify.forms import Form, Rows, Untranslatable, Value, folded, number
 from verify.graph import Builder
 from verify.lowering import View, lowered, monotone_source
-from verify.pieces import (
-    Box,
-    Form,
-    Piece,
-    Rows,
-    Translator,
-    Untranslatable,
-    Value,
-    box_of,
-    folded,
-    number,
-    pieces,
-    translator,
-)
+from verify.pieces import Piece, Translator, pieces, translator
 from verify.rounding import UNITS, Unbounded, precision, refuse_overflow, rounded
+from verify.vectors import Box, box_of
 from verify.violations import Problem
 
 _SOFTMAX_SLACK = Fraction(1, 2**17)

@@ -17,20 +17,19 @@ from typing import Any
 import numpy as np
 
 from dsl.claim import LATER
-from verify.branching import (
+from verify.boxes import (
     Confirm,
     Goal,
     OpenBox,
     Outcome,
     Search,
-    advance,
-    begun,
     outcome,
     reopen,
     satisfied,
     stuck,
     taken,
 )
+from verify.branching import advance, begun
 from verify.violations import Problem
 
 FIRST = 256

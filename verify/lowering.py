@@ -18,8 +18,8 @@ from dsl.networks import bindings
 from dsl.primitives.base import Undefined
 from dsl.primitives.tensor import TENSOR
 from dsl.program import Call, Constant, Expr, Literal, Program, Variable
+from verify.forms import Untranslatable
 from verify.graph import Builder, Matrix, matrix
-from verify.pieces import Untranslatable
 
 _MOVING = frozenset({"reshape", "transpose", "expand", "slice"})
 _LINEAR = frozenset(

@@ -18,9 +18,9 @@ from dsl.claim import Target
 from dsl.primitives import tensor as intervals
 from dsl.program import Assign, Call, Constant, Expr, Literal, Program, Variable
 from verify.bounds import Ranges, entry_bounds, lower_values, ranges
+from verify.forms import Form, Rows, Untranslatable
 from verify.graph import Affine, Builder, Graph, Input, Node
 from verify.lowering import View, lowered
-from verify.pieces import Form, Rows, Untranslatable
 from verify.rounding import UNITS, Unbounded, precision, refuse_overflow
 
 _BATCH = 8

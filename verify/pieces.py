@@ -13,10 +13,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, TypeAlias, assert_never
 
-import numpy as np
-
-from dsl import types as t
-from dsl.domain import Domain
 from dsl.primitives import PRIMITIVES
 from dsl.primitives.base import Undefined
 from dsl.program import (
@@ -29,71 +25,26 @@ from dsl.program import (
     Program,
     Variable,
 )
-from verify.graph import Affine, Builder, accumulated, matrix
+from verify.forms import (
+    Form,
+    Rows,
+    Untranslatable,
+    Value,
+    folded,
+    form_of,
+    items_of,
+    kind_of,
+    lifted,
+    number,
+    truth_of,
+)
+from verify.graph import Builder
 from verify.relaxations import UNIT
+from verify.vectors import Box
 
 MOST = 4096
 """Programs with more pieces than this are left to other methods."""
 
-
-class Untranslatable(ValueError):
-    """The program has an operation that has no pieces here; the message says which."""
-
-
-Atom: TypeAlias = tuple[int, int]
-"""A node of the graph and an entry of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """`constant + sum of coefficient * atom`, exactly; `sizes` are the sums of the magnitudes
-    that were added up for each atom (None for the constant), and `steps` the operations, for the
-    rounding of an evaluation in float64.  `integral`: whole at all inputs of the domain."""
-
-    constant: Fraction
-    terms: tuple[tuple[Atom, Fraction], ...] = ()
-    sizes: tuple[tuple[Atom | None, Fraction], ...] = ()
-    steps: int = 0
-    integral: bool = False
-
-    def __add__(self, other: Form) -> Form:
-        return _combined(self, other, Fraction(1))
-
-    def __sub__(self, other: Form) -> Form:
-        return _combined(self, other, Fraction(-1))
-
-    def scaled(self, factor: Fraction, whole: bool = False) -> Form:
-        return Form(
-            self.constant * factor,
-            tuple((atom, c * factor) for atom, c in self.terms),
-            tuple((atom, size * abs(factor)) for atom, size in self.sizes),
-            self.steps + 1,
-            self.integral and whole,
-        )
-
-
-def number(value: bool | int | float) -> Form:
-    exact = Fraction(value)
-    return Form(exact, (), ((None, abs(exact)),), 0, exact.denominator == 1)
-
-
-def _combined(a: Form, b: Form, sign: Fraction) -> Form:
-    terms = dict(a.terms)
-    for atom, c in b.terms:
-        terms[atom] = terms.get(atom, Fraction(0)) + sign * c
-    sizes: dict[Atom | None, Fraction] = dict(a.sizes)
-    for place, size in b.sizes:
-        sizes[place] = sizes.get(place, Fraction(0)) + size
-    return Form(
-        a.constant + sign * b.constant,
-        tuple(sorted((atom, c) for atom, c in terms.items() if c)),
-        tuple(sizes.items()),
-        a.steps + b.steps + 1,
-        a.integral and b.integral,
-    )
-
-
-Value: TypeAlias = "Form | bool | str | tuple[Value, ...] | None"
 Conditions: TypeAlias = frozenset[tuple[int, int, int]]
 """(test, choice, row): the row is >= 0 where the test comes out as the choice."""
 Case: TypeAlias = "tuple[Conditions, Value]"
@@ -105,61 +56,6 @@ class Piece:
 
     rows: tuple[int, ...]
     value: Value
-
-
-@dataclass
-class Rows:
-    """The rows that conditions and claims refer to, each once."""
-
-    builder: Builder
-    forms: list[Form] = field(default_factory=list)
-    numbers: dict[tuple[Fraction, tuple[tuple[Atom, Fraction], ...]], int] = field(
-        default_factory=dict
-    )
-
-    def row(self, form: Form) -> int:
-        key = (form.constant, form.terms)
-        if key not in self.numbers:
-            self.numbers[key] = len(self.forms)
-            self.forms.append(form)
-        return self.numbers[key]
-
-    def node(self, forms: list[Form] | None = None) -> int:
-        """A node with the rows as entries; its noise covers their evaluation in float64."""
-        forms = self.forms if forms is None else forms
-        sources = sorted({atom[0] for form in forms for atom, _ in form.terms})
-        tables = {s: np.zeros((len(forms), self.builder.nodes[s].size)) for s in sources}
-        for place, form in enumerate(forms):
-            for (source, entry), c in form.terms:
-                tables[source][place, entry] = _float(c)
-        bias = np.array([_float(form.constant) for form in forms])
-        terms = tuple((source, matrix(tables[source])) for source in sources)
-        # Rounding of the float64 evaluation, by the magnitudes that were added up.
-        errors = {s: np.zeros((len(forms), self.builder.nodes[s].size)) for s in sources}
-        absolute = np.zeros(len(forms))
-        for place, form in enumerate(forms):
-            unit = accumulated(form.steps + len(form.sizes) + 4, UNIT)
-            for atom, size in form.sizes:
-                if atom is None:
-                    absolute[place] += unit * _float(size)
-                else:
-                    source, entry = atom
-                    if source not in errors:
-                        errors[source] = np.zeros((len(forms), self.builder.nodes[source].size))
-                    errors[source][place, entry] += unit * _float(size)
-        sizes = tuple((source, matrix(errors[source])) for source in sorted(errors))
-        return self.builder.add(Affine(len(forms), terms, bias, 0.0, absolute, sizes))
-
-    def entry(self, form: Form) -> int:
-        """A node of one entry with the value of a form."""
-        return self.node([form])
-
-
-def _float(exact: Fraction) -> float:
-    try:
-        return float(exact)
-    except OverflowError:
-        raise Untranslatable("a number beyond float64") from None
 
 
 @dataclass
@@ -211,7 +107,7 @@ class Translator:
                 return self.joined(
                     (conditions, (more, number(place)))
                     for conditions, values in self.combinations(args[:1])
-                    for more, place in self.places(_items(values[0]), sign)
+                    for more, place in self.places(items_of(values[0]), sign)
                 )
             case _:
                 return self.joined(
@@ -288,7 +184,7 @@ class Translator:
                     if (both := self.merged(conditions, more)) is not None
                 )
         return tuple(
-            conditions for conditions, value in self.cases(expr) if _truthy(value) == wanted
+            conditions for conditions, value in self.cases(expr) if truth_of(value) == wanted
         )
 
     def compared(
@@ -300,7 +196,7 @@ class Translator:
             b = number(b)
         if not (isinstance(a, Form) and isinstance(b, Form)):
             if name not in ("eq", "ne") or isinstance(a, tuple) or isinstance(b, tuple):
-                raise Untranslatable(f"a comparison of {_kind(a)} and {_kind(b)}")
+                raise Untranslatable(f"a comparison of {kind_of(a)} and {kind_of(b)}")
             return (frozenset(),) if ((a == b) == (name == "eq")) == wanted else ()
         match name:
             case "eq" | "ne" if (name == "eq") == wanted:
@@ -364,7 +260,7 @@ class Translator:
             case "sum", (tuple() as items,):
                 return [(frozenset(), self.summed(items))]
             case "dot", (tuple() as a, tuple() as b) if len(a) == len(b):
-                products = [self.product(_form(x), _form(y)) for x, y in zip(a, b, strict=True)]
+                products = [self.product(form_of(x), form_of(y)) for x, y in zip(a, b, strict=True)]
                 return [(frozenset(), self.summed(tuple(products)))]
             case "index", (tuple() as items, Form() as place) if not place.terms:
                 return [(frozenset(), items[int(place.constant)])]
@@ -374,13 +270,13 @@ class Translator:
                 if function in ("sqrt", "log"):
                     raise Untranslatable(f"{function} of what may be negative")
                 return [(frozenset(), self.function(function, a))]
-        kinds = ", ".join(_kind(value) for value in values)
+        kinds = ", ".join(kind_of(value) for value in values)
         raise Untranslatable(f"{name} of {kinds}")
 
     def summed(self, items: tuple[Value, ...]) -> Form:
         total = number(0)
         for item in items:
-            total = total + _form(item)
+            total = total + form_of(item)
         return total
 
     def product(self, a: Form, b: Form) -> Form:
@@ -433,7 +329,7 @@ class Translator:
     def places(self, items: tuple[Value, ...], sign: int) -> list[tuple[Conditions, int]]:
         """Where the greatest (least) of the items stands.  Of several that tie, the program takes
         one, and its case is among these."""
-        forms = [_form(item) for item in items]
+        forms = [form_of(item) for item in items]
         test = self.test((sign, tuple((form.constant, form.terms) for form in forms)))
         result: list[tuple[Conditions, int]] = []
         for place, one in enumerate(forms):
@@ -456,138 +352,11 @@ def _place_of_extreme(call: Call) -> bool:
     return False
 
 
-def _items(value: Value) -> tuple[Value, ...]:
-    if not isinstance(value, tuple):
-        raise Untranslatable(f"the greatest of {_kind(value)}")
-    return value
-
-
-def lifted(value: Any) -> Value:
-    """A Python value as a value of pieces."""
-    match value:
-        case bool() | str() | None:
-            return value
-        case int():
-            return number(value)
-        case float():
-            if not np.isfinite(value):
-                raise Untranslatable("a number that is not finite")
-            return number(value)
-        case np.ndarray() | np.generic():
-            return lifted(value.tolist())
-        case tuple() | list():
-            return tuple(lifted(item) for item in value)
-    raise Untranslatable(f"a {type(value).__name__}")
-
-
-def folded(value: Value) -> tuple[bool, Any]:
-    """Whether a value is one plain Python value everywhere, and that value."""
-    match value:
-        case Form():
-            if value.terms:
-                return False, None
-            exact = value.constant
-            return True, int(exact) if value.integral else float(exact)
-        case tuple():
-            parts = [folded(item) for item in value]
-            return all(known for known, _ in parts), [item for _, item in parts]
-    return True, value
-
-
-def _form(value: Value) -> Form:
-    if isinstance(value, bool):
-        return number(value)
-    if not isinstance(value, Form):
-        raise Untranslatable(f"arithmetic with {_kind(value)}")
-    return value
-
-
-def _truthy(value: Value) -> bool:
-    known, plain = folded(value)
-    if not known:
-        raise Untranslatable("a number used as a truth value")
-    return bool(plain)
-
-
-def _kind(value: Value) -> str:
-    match value:
-        case Form():
-            return "a number"
-        case tuple():
-            return "a list"
-        case bool():
-            return "a truth value"
-    return "a text"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Box:
-    """A domain as a box of vectors: each input takes some entries, in order."""
-
-    low: np.ndarray
-    high: np.ndarray
-    whole: np.ndarray
-    places: tuple[tuple[str, tuple[int, ...], int], ...]
-
-    def batch(self, points: np.ndarray, domain: Domain) -> dict[str, np.ndarray]:
-        """Points (B, d) as inputs of the domain."""
-        result = {}
-        for name, shape, start in self.places:
-            count = int(np.prod(shape, dtype=int))
-            column = points[:, start : start + count].reshape(len(points), *shape)
-            kind = domain.types[name]
-            item = kind.item if isinstance(kind, t.Tensor) else kind
-            if not isinstance(item, t.Real):
-                column = np.round(column).astype(bool if isinstance(item, t.Bool) else np.int64)
-            result[name] = column
-        return result
-
-    def scope(self) -> dict[str, tuple[Case, ...]]:
-        """The inputs as values of pieces."""
-        return {
-            name: ((frozenset(), self._value(shape, start)),) for name, shape, start in self.places
-        }
-
-    def _value(self, shape: tuple[int, ...], start: int) -> Value:
-        if shape:
-            inner = int(np.prod(shape[1:], dtype=int))
-            return tuple(self._value(shape[1:], start + i * inner) for i in range(shape[0]))
-        if self.low[start] == self.high[start]:
-            return number(float(self.low[start]))
-        one = Fraction(1)
-        atom = (0, start)
-        return Form(Fraction(0), ((atom, one),), ((atom, one),), 0, bool(self.whole[start]))
-
-
-def box_of(domain: Domain) -> Box | None:
-    """The domain's inputs as a box; None where they are not bounded numbers."""
-    low: list[float] = []
-    high: list[float] = []
-    whole: list[bool] = []
-    places = []
-    for name, kind in domain.fields:
-        shape: tuple[int, ...] = ()
-        item: t.Type = kind
-        if isinstance(kind, t.Tensor):
-            item, shape = kind.item, kind.shape
-        match item:
-            case t.Real(float() | int() as bottom, float() | int() as top):
-                limits = (float(bottom), float(top), False)
-            case t.Int(int() as bottom, int() as top) if max(abs(bottom), abs(top)) < 2**50:
-                limits = (float(bottom), float(top), True)
-            case t.Bool():
-                limits = (0.0, 1.0, True)
-            case _:
-                return None
-        places.append((name, shape, len(low)))
-        count = int(np.prod(shape, dtype=int))
-        for column, limit in zip((low, high, whole), limits, strict=True):
-            column.extend([limit] * count)  # type: ignore[attr-defined]
-    return Box(np.array(low), np.array(high), np.array(whole, bool), tuple(places))
-
-
 def translator(builder: Builder, box: Box) -> Translator:
-    return Translator(Rows(builder), box.scope(), {})
+    scope: dict[str, tuple[Case, ...]] = {
+        name: ((frozenset(), value),) for name, value in box.scope().items()
+    }
+    return Translator(Rows(builder), scope, {})
 
 
 def pieces(program: Program, translate: Translator) -> tuple[Piece, ...]:

@@ -15,9 +15,9 @@ from dsl.claim import Runtime
 from dsl.primitives.tensor import Box
 from dsl.program import Program
 from verify.branching import explore
+from verify.forms import Form, Rows, Untranslatable
 from verify.graph import Builder
 from verify.lowering import View, lowered
-from verify.pieces import Form, Rows, Untranslatable
 from verify.rounding import UNITS, Unbounded, precision, refuse_overflow
 from verify.violations import Problem
 from verify.vnnlib import Case, Condition, Property

@@ -23,9 +23,10 @@ from dsl.networks import operations
 from dsl.primitives.base import Undefined
 from dsl.program import Program
 from verify.comparison import blurred, packed_shape
+from verify.forms import Untranslatable
 from verify.graph import Affine, Builder, Function, Graph, Input, Product
 from verify.lowering import View, lowered, monotone_source
-from verify.pieces import Untranslatable, box_of
+from verify.vectors import box_of
 
 METHOD = "smt"
 ARITHMETIC = (

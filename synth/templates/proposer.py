@@ -59,7 +59,7 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
     yield learned(_FINEST)
     for named in named_templates(samples, weights, rng, _NAMED):
         program = _named_program(problem, samples, named)
-        label = {"template": named.name, "offset": round(named.offset, 4)}
+        label = {"template": named.name, "offset": round(named.offset, 4), "held": (named.name,)}
         yield Hypothesis(program, "templates", len(samples.vectors), {**evidence, **label})
     alone = float((interval.label(_scores(samples, weights))[held] == samples.labels[held]).mean())
     for count in (2, 3):

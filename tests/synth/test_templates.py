@@ -60,11 +60,14 @@ def test_an_interval_along_a_direction_is_found() -> None:
 def test_two_scores_are_told_apart_where_one_does_not_suffice() -> None:
     vectors = blobs(4000)
     one, other = np.random.default_rng(2).standard_normal((2, WIDTH))
-    low, high = np.median(vectors @ one), np.quantile(vectors @ other, 0.6)
+    low, high = np.quantile(vectors @ one, 0.4), np.median(vectors @ other)
     problem = problem_with(lambda x: np.minimum(x @ one - low, high - x @ other), vectors)
-    scores = {len(h.program.body): agreement(h.program, problem) for h in propose(problem)}
-    assert scores[2] > 0.96
-    assert scores[2] > scores[1] + 0.02
+    best: dict[int, float] = {}
+    for hypothesis in propose(problem):
+        scores = len(hypothesis.program.body)
+        best[scores] = max(best.get(scores, 0.0), agreement(hypothesis.program, problem))
+    assert best[2] > 0.95
+    assert best[2] > best[1] + 0.03
 
 
 def test_an_exemplar_of_the_data_is_named() -> None:

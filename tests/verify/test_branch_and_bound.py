@@ -16,8 +16,10 @@ from dsl.parser import parse
 from dsl.program import Program
 from tests.verify.small_networks import layers, linear_policy, target
 from verify import branch_and_bound
+from verify.forms import folded
 from verify.graph import Builder, values
-from verify.pieces import box_of, folded, pieces, translator
+from verify.pieces import pieces, translator
+from verify.vectors import box_of
 
 BOX = "a: real[-1,1], b: real[-1,1]"
 
