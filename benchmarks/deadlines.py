@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -24,6 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from benchmarks.clocks import by_processor_time
 
 _LONGEST = 600.0
 
@@ -111,9 +112,7 @@ def _verdict(answer: str) -> str:
 def compiled(clock: str, arguments: Sequence[str]) -> int:
     """The command itself, by the clock that was chosen."""
     if clock == "--processor":
-        time.monotonic = time.process_time
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.ITIMER_REAL, signal.SIGALRM = signal.ITIMER_PROF, signal.SIGPROF  # type: ignore[misc]
+        by_processor_time()
     from distill import cli
 
     return cli.main(arguments)

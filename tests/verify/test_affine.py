@@ -111,7 +111,7 @@ def test_a_linear_policy_is_proved_to_be_one_inequality(tmp_path: object) -> Non
     )
     torch.export.save(exported, path)
     domain = "x: real[-2,2], v: real[-3,3], w: real[-1,1]"
-    result = compile_model(load(path), domain, time=6, decode="argmax")
+    result = compile_model(load(path), domain, time=20, decode="argmax")
     assert isinstance(result.verdict, Proved)
     assert result.verdict.method == "affine"
     assert result.source.strip().splitlines()[-1].startswith("    return int(")
