@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -131,7 +132,7 @@ def _improved(cells: Cells, library: Library, rule: Rule, best: float, deadline:
             rival = rule_of(cells, single, formula)
             if rival.bits < rule.bits:
                 rule = _without_idle(rival)
-        rule = _with_divisors(cells, library, rule)
+        rule = _with_plainer(cells, library, rule)
         if (number and rule.bits >= before - 0.5) or time.monotonic() > deadline:
             break
         if rule.bits > _FAR * best:
@@ -139,26 +140,37 @@ def _improved(cells: Cells, library: Library, rule: Rule, best: float, deadline:
     return rule
 
 
-def _with_divisors(cells: Cells, library: Library, rule: Rule) -> Rule:
-    """The rule with a residue by a divisor of its modulus, where that is shorter."""
+def _with_plainer(cells: Cells, library: Library, rule: Rule) -> Rule:
+    """The rule with a plainer residue in the place of one, and a formula for it, where that is
+    shorter."""
     best = rule
     for place, feature in enumerate(rule.features):
-        match feature.expr:
-            case Call("mod", (inner, Literal(int(modulus)))):
-                pass
-            case _:
-                continue
-        for divisor in range(2, modulus // 2 + 1):
-            if modulus % divisor:
-                continue
-            expr = Call("mod", (inner, Literal(divisor)))
-            coarse = replace(feature, expr=expr, codes=feature.codes % divisor, arity=divisor)
-            features = (*rule.features[:place], coarse, *rule.features[place + 1 :])
+        for plainer in _plainer(cells, library, feature):
+            features = (*rule.features[:place], plainer, *rule.features[place + 1 :])
             for formula in _formulas(cells, features, 1):
                 rival = rule_of(cells, features, formula)
                 if rival.bits < best.bits:
                     best = rival
     return _without_idle(best)
+
+
+def _plainer(cells: Cells, library: Library, feature: Feature) -> Iterator[Feature]:
+    """Of a residue those by a divisor of its modulus, and those of shorter expressions of the same
+    variable: `b % 7 == 3` says what `(b ** 2 + b) % 7 == 5` does."""
+    match feature.expr:
+        case Call("mod", (inner, Literal(int(modulus)))):
+            pass
+        case _:
+            return
+    for divisor in range(2, modulus // 2 + 1):
+        if modulus % divisor == 0:
+            expr = Call("mod", (inner, Literal(divisor)))
+            codes = feature.codes % divisor
+            yield replace(feature, expr=expr, codes=codes, arity=divisor)
+    for residue in library.residues:
+        same = (residue.axis,) == feature.axes and residue.arity == modulus
+        if same and residue.bits < feature.bits:
+            yield spread(residue, cells)
 
 
 def _without_idle(rule: Rule) -> Rule:

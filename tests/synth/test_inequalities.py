@@ -59,6 +59,13 @@ def test_a_clean_law_is_found_exactly(law: str) -> None:
     assert agreement(found_in(table)[0], table) == 1
 
 
+def test_a_residue_is_as_plain_as_the_table_allows() -> None:
+    table = table_of("a % 4 == 0 and a < b or b % 7 == 3")
+    program = found_in(table)[0]
+    assert agreement(program, table) == 1
+    assert "b % 7 == 3" in expression(program.result)
+
+
 def test_a_law_is_found_through_noise() -> None:
     table = table_of("2 * a ** 2 < 30 * b and b % 4 != 1")
     rng = np.random.default_rng(5)
