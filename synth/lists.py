@@ -8,17 +8,20 @@ integers are also written as sums of truth values, each a list of two labels.
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dsl.claim import Hypothesis
 from dsl.program import Call, Expr, Literal, Program, negated
-from synth.enumeration import INTEGER, Bank
+from synth.enumeration import INTEGER, Bank, Leaf
 from synth.expressions import disagreements, simplest, starting_leaves
 from synth.guidance import nodes
+from synth.inequalities.forms import scaled, total
 from synth.leaves import Inputs, chosen
 from synth.problem import Problem
 from synth.sufficiency import ranks
@@ -27,8 +30,11 @@ from synth.tables import literal
 _ROWS = 800
 _ROUNDS = 4
 _SHARE = 0.2
-_TERMS = 600
+_TERMS, _LINEAR = 600, 300
 _COST = 5
+_FACTORS = {2: (1, 2, 3), 3: (1, 2), 4: (1,)}
+"""Sizes of factors in sums of so many inputs."""
+_MOST_SUMMED = 6
 _MOST_LABELS = 8
 _FEW_VALUES = 12
 _BEAM, _RULES = 8, 10
@@ -118,13 +124,41 @@ def _terms(problem: Problem, inputs: Inputs) -> tuple[Terms, int]:
         for _ in bank.grow(_COST, min(problem.deadline, limit)):
             pass
         tried = bank.tried
-        whole = bank.rows("int")
-        kept = _orders(whole)[:_TERMS]
-        exprs += [bank.expr("int", int(i)) for i in kept]
-        rows += list(whole[kept])
+        grown = bank.rows("int")
+        sums = sorted(_sums_of_inputs(numbers), key=lambda leaf: nodes(leaf.expr))
+        whole = np.concatenate([grown, *(leaf.values[None] for leaf in sums)])
+        kept = _orders(whole)
+        from_bank = kept[kept < len(grown)][:_TERMS]
+        linear = kept[kept >= len(grown)][:_LINEAR]
+        exprs += [bank.expr("int", int(i)) for i in from_bank]
+        exprs += [sums[i - len(grown)].expr for i in linear]
+        rows += [*whole[from_bank], *whole[linear]]
     values = np.array(rows, np.int64).reshape(len(exprs), len(inputs.values))
     sizes = np.array([nodes(expr) for expr in exprs], np.int64)
     return Terms(tuple(exprs), values, sizes, np.arange(len(exprs)) < len(truths)), tried
+
+
+def _sums_of_inputs(leaves: list[Leaf]) -> Iterator[Leaf]:
+    """`a + b - 2 * c`: sums of a few inputs with small whole factors, without their opposites."""
+    inputs = [leaf for leaf in leaves if not isinstance(leaf.expr, Literal)]
+    for count, factors in _FACTORS.items():
+        if len(inputs) > _MOST_SUMMED and count > 2:
+            return
+        signed = (*factors, *(-factor for factor in factors))
+        for summed in itertools.combinations(inputs, count):
+            for chosen_factors in itertools.product(factors, *[signed] * (count - 1)):
+                if math.gcd(*chosen_factors) == 1:
+                    yield _weighted(summed, chosen_factors)
+
+
+def _weighted(leaves: Sequence[Leaf], factors: Sequence[int]) -> Leaf:
+    """The sum, with what is taken away at the end."""
+    parts = sorted(zip(factors, leaves, strict=True), key=lambda part: part[0] < 0)
+    (first, leaf), *others = parts
+    expr, values = scaled(first, leaf.expr), first * leaf.values
+    for factor, other in others:
+        expr, values = total(expr, factor, other.expr), values + factor * other.values
+    return Leaf(expr, values)
 
 
 def _orders(rows: np.ndarray) -> np.ndarray:
@@ -267,10 +301,18 @@ def _test(terms: Terms, term: int, up: bool, bound: int) -> Expr:
 
 
 def _compared(comparison: str, expr: Expr, bound: int) -> Expr:
-    """`expr < bound`; a difference beside 0 is a comparison of its terms."""
-    match expr:
-        case Call("sub", terms) if bound == 0:
+    """`expr < bound`; a difference beside 0 is a comparison of its terms, and so is a distance."""
+    match expr, comparison, bound:
+        case Call("sub", terms), _, 0:
             return Call(comparison, terms)
+        case Call("abs", (Call("sub", terms),)), "le" | "lt", 0 | 1 if (
+            comparison == "le"
+        ) != bound:
+            return Call("eq", terms)
+        case Call("abs", (Call("sub", terms),)), "gt" | "ge", 0 | 1 if (
+            comparison == "gt"
+        ) != bound:
+            return Call("ne", terms)
     return Call(comparison, (expr, Literal(bound)))
 
 

@@ -21,15 +21,19 @@ from synth.problem import Problem, observe
 SIDE = 40
 
 
-def problem_of(rule: Callable[[int, int], int], labels: int) -> Problem:
+def problem_of(
+    rule: Callable[..., int], labels: int, names: str = "ab", side: int = SIDE
+) -> Problem:
     """A network that looks the rule up; all inputs are observed."""
-    table = np.array([rule(a, b) for a, b in itertools.product(range(SIDE), repeat=2)])
+    table = np.array([rule(*row) for row in itertools.product(range(side), repeat=len(names))])
+    places = side ** np.arange(len(names))[::-1]
 
     def runtime(packed: np.ndarray) -> np.ndarray:
-        return np.eye(labels)[table[packed[:, 0] * SIDE + packed[:, 1]]]
+        return np.eye(labels)[table[packed @ places]]
 
-    domain = Domain(f"a: int[0..{SIDE - 1}], b: int[0..{SIDE - 1}]")
-    claim = Claim(parse_expression("[a, b]", "pack"), decode=Decode("argmax"), dtype="int64")
+    domain = Domain(", ".join(f"{name}: int[0..{side - 1}]" for name in names))
+    pack = parse_expression(f"[{', '.join(names)}]", "pack")
+    claim = Claim(pack, decode=Decode("argmax"), dtype="int64")
     target = Target(domain, claim, runtime)
     observations = observe(target, list(domain.batches()))
     return Problem(target, observations, True, time.monotonic() + 60)
@@ -59,6 +63,14 @@ def test_a_difference_beside_zero_reads_as_a_comparison() -> None:
     assert not any("== 0" in expression(program.result) for program in found)
     texts = [expression(program.result) for program in found]
     assert any("a == b" in text or "b == a" in text for text in texts)
+
+
+def test_sums_of_three_inputs_are_compared_as_one_would_write_it() -> None:
+    problem = problem_of(lambda a, b, c: (a + b > 2 * c) + (b == c), 3, "abc", 9)
+    found = [h.program for h in propose(problem) if not disagreements(problem, h.program, 1)]
+    texts = [expression(program.result) for program in found]
+    assert any("a + b > 2 * c" in text and ("b == c" in text or "c == b" in text) for text in texts)
+    assert min(size(program) for program in found) <= 13
 
 
 def test_random_labels_yield_no_short_list() -> None:
