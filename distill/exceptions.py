@@ -43,12 +43,14 @@ _MOST = 2000
 class Exceptions:
     """A law, the inputs on which the network differs from it with its values there, and the two
     together as one program.  `bits` is the length of both, the exceptions named by their distance
-    from where the law's value changes; `plain_bits` that of the labels alone, only counted."""
+    from where the law's value changes; `listed_bits` where they are only counted, as a reader of
+    the list must; `plain_bits` that of the labels alone, only counted."""
 
     law: Program
     table: tuple[tuple[tuple[Any, ...], Any], ...]
     program: Program
     bits: float
+    listed_bits: float
     plain_bits: float
     inputs: int
 
@@ -85,12 +87,14 @@ def with_exceptions(
     if program is None:
         return None
     wrong = _wrong(target, observations, law)
-    bits = 6.0 * size(law) + _exception_bits(observations, names, law, wrong, len(kinds))
+    text = 6.0 * size(law)
+    bits = text + _exception_bits(observations, names, law, wrong, len(kinds))
+    listed = text + exception_bits(np.zeros(len(wrong), np.int64), wrong, len(kinds))
     numbers = {kind: k for k, kind in enumerate(kinds)}
     counts = np.bincount([numbers[value] for value in values])
     common = np.array([numbers[value] for value in values]) == counts.argmax()
     plain = exception_bits(np.zeros(len(values), np.int64), ~common, len(kinds))
-    return Exceptions(law, tuple(entries), program, bits, plain, len(values))
+    return Exceptions(law, tuple(entries), program, bits, listed, plain, len(values))
 
 
 def _values(values: np.ndarray) -> list[Any]:

@@ -37,6 +37,7 @@ from dsl.limits import Whole
 from dsl.parser import equal_programs, parse
 from dsl.printer import to_python
 from dsl.program import Program, size
+from dsl.tidying import tidied
 from synth.problem import DataSet, Proposer, observe
 from synth.proposers import proposers
 from verify import lengths, sampling
@@ -192,7 +193,8 @@ def _run(search: Search, propose: Any, data: DataSet | None) -> None:
         hypotheses = iter(propose(problem))
         while (hypothesis := search.following(hypotheses, problem)) is not None:
             search.tried += hypothesis.tried
-            consider(search, hypothesis)
+            plain = tidied(hypothesis.program, search.target.domain)
+            consider(search, replace(hypothesis, program=plain))
             if finished(search) or time.monotonic() > problem.deadline:
                 break
         if finished(search) or len(search.counterexamples) == known:
@@ -405,14 +407,14 @@ def _except(search: Search) -> None:
     found: list[tuple[Exceptions, Entry]] = []
     for law in laws[:_LAWS]:
         joined = with_exceptions(search.target, search.observations, law.program)
-        if joined is not None and joined.bits < min(limit, _WORTH * joined.plain_bits):
+        if joined is not None and joined.listed_bits < min(limit, _WORTH * joined.plain_bits):
             found.append((joined, law))
-    for joined, law in sorted(found, key=lambda pair: pair[0].bits)[:1]:
+    for joined, law in sorted(found, key=lambda pair: pair[0].listed_bits)[:1]:
         program = parse(to_python(joined.program))
         hypothesis = replace(law.hypothesis, program=program)
         verdict = _verified(search, hypothesis)
         if isinstance(verdict, Proved):
-            entry = Entry(hypothesis, size(program), 0.0, joined.bits, verdict)
+            entry = Entry(hypothesis, size(program), 0.0, joined.listed_bits, verdict)
             search.entries.append(entry)
             search.exceptions = replace(joined, program=program)
             search.report("exceptions", {"law": law, "count": len(joined.table)})

@@ -113,7 +113,8 @@ def _of_sequence(s: Expr, item: t.Type, low: int, high: int | None) -> Iterator[
 
 
 def literals(problem: Problem, values: np.ndarray) -> list[int]:
-    """Integers worth having: small ones, the ends of the ranges, the number of values."""
+    """Integers worth having: small ones, the ends of the ranges, the number of values, and 10 where
+    there are numbers of two digits."""
     wanted = [0, 1, 2, 3]
     for kind in problem.target.domain.types.values():
         item = kind.item if isinstance(kind, (t.Seq, t.Tensor)) else kind
@@ -128,4 +129,6 @@ def literals(problem: Problem, values: np.ndarray) -> list[int]:
         if len(kinds) <= 6:
             wanted += [int(k) for k in kinds]
         wanted.append(int(kinds[-1]) + 1)
+    if any(abs(x) >= 10 for x in wanted):
+        wanted.append(10)
     return [x for x in dict.fromkeys(wanted) if abs(x) < _LARGEST]

@@ -139,16 +139,19 @@ def _terms(problem: Problem, inputs: Inputs) -> tuple[Terms, int]:
 
 
 def _sums_of_inputs(leaves: list[Leaf]) -> Iterator[Leaf]:
-    """`a + b - 2 * c`: sums of a few inputs with small whole factors, without their opposites."""
+    """`a + b - 2 * c`: sums of a few inputs with small whole factors, without their opposites,
+    and the sum of all."""
     inputs = [leaf for leaf in leaves if not isinstance(leaf.expr, Literal)]
     for count, factors in _FACTORS.items():
         if len(inputs) > _MOST_SUMMED and count > 2:
-            return
+            break
         signed = (*factors, *(-factor for factor in factors))
         for summed in itertools.combinations(inputs, count):
             for chosen_factors in itertools.product(factors, *[signed] * (count - 1)):
                 if math.gcd(*chosen_factors) == 1:
                     yield _weighted(summed, chosen_factors)
+    if len(inputs) > max(_FACTORS):
+        yield _weighted(inputs, [1] * len(inputs))
 
 
 def _weighted(leaves: Sequence[Leaf], factors: Sequence[int]) -> Leaf:
