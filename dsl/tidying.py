@@ -1,18 +1,22 @@
 """Programs of integers as one would write them: the same values, in fewer nodes.
 
 Terms of a comparison move to the side on which they are added (`b + (c - a) > 0` is `b + c > a`,
-`p - q >= 1` is `p > q`), and a name that is used once gives way to what it stands for.
+`p - q >= 1` is `p > q`), sums lose their brackets and numbers are worked out, the remainder of what
+is smaller than the divisor goes, and a name that is used once gives way to what it stands for.
 """
 
 from __future__ import annotations
 
 import functools
+import math
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from dsl import types as t
 from dsl.domain import Domain
 from dsl.errors import DistillError
+from dsl.printer import to_python
 from dsl.program import (
     Append,
     Assign,
@@ -55,14 +59,21 @@ def tidied(program: Program, domain: Domain) -> Program:
     nothing gets shorter, or the domain holds real numbers."""
     if any(_is_real(kind) for kind in domain.types.values()):
         return program
-    found = _changed(_inlined(program), _compared)
-    if size(found) >= size(program):
+    found = _inlined(program)
+    for change in (_worked_out, functools.partial(_within, domain), _compared, _unbracketed):
+        found = _changed(found, change)
+    if _length(found) >= _length(program):
         return program
     try:
         result_type(found, domain)
     except DistillError:
         return program
     return found
+
+
+def _length(program: Program) -> tuple[int, int]:
+    """Nodes, then letters."""
+    return size(program), len(to_python(program))
 
 
 def _is_real(kind: t.Type) -> bool:
@@ -134,6 +145,62 @@ def _compared(expr: Expr) -> Expr:
         trials.append((_LOOSE[name], difference.plus(_Sum((), 1 if name == "ge" else -1))))
     written = [_apart(other, total) for other, total in trials]
     return min([expr, *written], key=_nodes)
+
+
+_EXACT: dict[str, Callable[[int, int], int]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+}
+
+
+def _worked_out(expr: Expr) -> Expr:
+    """Sums and products of two whole numbers as numbers."""
+    match expr:
+        case Call(name, (Literal(int() as a), Literal(int() as b))) if name in _EXACT:
+            return Literal(_EXACT[name](int(a), int(b)))
+        case _:
+            return expr
+
+
+def _unbracketed(expr: Expr) -> Expr:
+    """`a + (b - c)` as `a + b - c`."""
+    match expr:
+        case Call("add", (a, Call("add" | "sub" as name, (b, c)))) if not any(
+            _may_be_fraction(node) for node in walk(expr)
+        ):
+            return Call(name, (_unbracketed(Call("add", (a, b))), c))
+        case _:
+            return expr
+
+
+def _within(domain: Domain, expr: Expr) -> Expr:
+    """A remainder, or one beside 0, without the division, where what is divided is smaller."""
+    match expr:
+        case Call("mod", (inner, Literal(int() as divisor))):
+            low, high = _range(inner, domain)
+            return inner if low >= 0 and high < divisor else expr
+        case Call(
+            "eq" | "ne" as name, (Call("mod", (inner, Literal(int() as divisor))), Literal(0))
+        ):
+            low, high = _range(inner, domain)
+            return Call(name, (inner, Literal(0))) if -divisor < low and high < divisor else expr
+        case _:
+            return expr
+
+
+def _range(expr: Expr, domain: Domain) -> tuple[float, float]:
+    """The least and the greatest value of a sum of inputs; infinite for other expressions."""
+    total = _sum_of(expr)
+    low = high = float(total.number)
+    for term, count in total.terms:
+        match domain.types.get(term.name) if isinstance(term, Variable) else None:
+            case t.Int(int() as least, int() as most):
+                low += min(count * least, count * most)
+                high += max(count * least, count * most)
+            case _:
+                return -math.inf, math.inf
+    return low, high
 
 
 def _arithmetic(expr: Expr) -> bool:

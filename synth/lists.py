@@ -35,6 +35,8 @@ _COST = 5
 _FACTORS = {2: (1, 2, 3), 3: (1, 2), 4: (1,)}
 """Sizes of factors in sums of so many inputs."""
 _MOST_SUMMED = 6
+_VOTES = {3: 3, 4: 3, 5: 3, 6: 2, 7: 1, 8: 1}
+"""Sizes of factors of so many inputs that are 0 or 1."""
 _MOST_LABELS = 8
 _FEW_VALUES = 12
 _BEAM, _RULES = 8, 10
@@ -126,6 +128,7 @@ def _terms(problem: Problem, inputs: Inputs) -> tuple[Terms, int]:
         tried = bank.tried
         grown = bank.rows("int")
         sums = sorted(_sums_of_inputs(numbers), key=lambda leaf: nodes(leaf.expr))
+        sums = [*_weighted_votes(numbers, inputs.values), *sums]
         whole = np.concatenate([grown, *(leaf.values[None] for leaf in sums)])
         kept = _orders(whole)
         from_bank = kept[kept < len(grown)][:_TERMS]
@@ -152,6 +155,30 @@ def _sums_of_inputs(leaves: list[Leaf]) -> Iterator[Leaf]:
                     yield _weighted(summed, chosen_factors)
     if len(inputs) > max(_FACTORS):
         yield _weighted(inputs, [1] * len(inputs))
+
+
+def _weighted_votes(leaves: list[Leaf], labels: np.ndarray) -> Iterator[Leaf]:
+    """Of inputs that are 0 or 1 the sum with the smallest factors that tells low labels from high
+    ones, for each place to divide them."""
+    inputs = [leaf for leaf in leaves if not isinstance(leaf.expr, Literal)]
+    most = _VOTES.get(len(inputs))
+    columns = np.array([leaf.values for leaf in inputs])
+    if most is None or labels.dtype.kind not in "iub" or not np.isin(columns, (0, 1)).all():
+        return
+    factors = np.array(list(itertools.product(range(-most, most + 1), repeat=len(inputs))))
+    lengths = (2 * (factors != 0) + 2 * (np.abs(factors) > 1)).sum(1)
+    factors = factors[np.argsort(lengths, kind="stable")]
+    rows, first = np.unique(columns.T, axis=0, return_index=True)
+    votes = factors @ rows.T
+    for label in np.unique(labels)[1:]:
+        high = labels[first] >= label
+        if not high.any() or high.all():
+            continue
+        apart = np.flatnonzero(votes[:, high].min(1) > votes[:, ~high].max(1))
+        if len(apart):
+            chosen_factors = factors[apart[0]].tolist()
+            kept = [(f, leaf) for f, leaf in zip(chosen_factors, inputs, strict=True) if f]
+            yield _weighted([leaf for _, leaf in kept], [f for f, _ in kept])
 
 
 def _weighted(leaves: Sequence[Leaf], factors: Sequence[int]) -> Leaf:
@@ -350,26 +377,27 @@ def _by_beam(
     terms: Terms, codes: np.ndarray, most: int, deadline: float
 ) -> tuple[float, tuple[Rule, ...], int] | None:
     """The list with its bits, and the code of what remains."""
-    count = len(codes)
-    beam = [Decisions((), np.ones(count, bool), 0.0)]
+    beam = [Decisions((), np.ones(len(codes), bool), 0.0)]
     best: tuple[float, tuple[Rule, ...], int] | None = None
-    for _ in range(most + 1):
-        following: dict[bytes, Decisions] = {}
+    for length in range(most + 1):
+        open_: list[Decisions] = []
         for state in beam:
             left = codes[state.remaining]
-            if (left == left[0]).all():
-                if best is None or state.bits < best[0]:
-                    best = state.bits, state.rules, int(left[0])
-                continue
+            if (left != left[0]).any():
+                open_.append(state)
+            elif best is None or state.bits < best[0]:
+                best = state.bits, state.rules, int(left[0])
+        open_ = [state for state in open_ if best is None or state.bits < best[0]]
+        open_.sort(key=lambda state: state.bits + _open_bits(codes[state.remaining]))
+        following: dict[bytes, Decisions] = {}
+        for state in open_[:_BEAM] if length < most else []:
             if time.monotonic() > deadline:
                 return best
             for longer in _extended(terms, codes, state):
                 key = longer.remaining.tobytes()
                 if key not in following or longer.bits < following[key].bits:
                     following[key] = longer
-        alive = [state for state in following.values() if best is None or state.bits < best[0]]
-        alive.sort(key=lambda state: state.bits + _open_bits(codes[state.remaining]))
-        beam = alive[:_BEAM]
+        beam = list(following.values())
     return best
 
 
@@ -392,7 +420,11 @@ def _extended(terms: Terms, codes: np.ndarray, state: Decisions) -> Iterator[Dec
             covered = mine > bound[:, None] if up else mine < bound[:, None]
             counts = covered.sum(1)
             gains = counts * (counts > 0) / (terms.sizes + 2)
-            for term in np.argsort(-gains, kind="stable")[: 2 * _BEAM]:
+            # A term that holds all rows of its label counts, however long it is.
+            whole = np.flatnonzero(counts == mine.shape[1])
+            shortest = whole[np.argsort(terms.sizes[whole], kind="stable")[:1]]
+            best = np.argsort(-gains, kind="stable")[: 2 * _BEAM]
+            for term in dict.fromkeys([*shortest.tolist(), *best.tolist()]):
                 if not counts[term]:
                     break
                 edge, side = int(bound[term]), mine[term][covered[term]]
@@ -402,7 +434,7 @@ def _extended(terms: Terms, codes: np.ndarray, state: Decisions) -> Iterator[Dec
                 else:
                     cut = simplest(int(side.max()), edge, "lt")
                     held = terms.values[term] < cut
-                test = _test(terms, int(term), up, cut)
+                test = _test(terms, term, up, cut)
                 yield _with_rule(state, Rule(test, int(label)), held)
         for term in np.flatnonzero(~terms.truths):
             if terms.sizes[term] > 3:

@@ -73,6 +73,15 @@ def test_sums_of_three_inputs_are_compared_as_one_would_write_it() -> None:
     assert min(size(program) for program in found) <= 13
 
 
+def test_votes_of_several_weights_are_found() -> None:
+    def rule(a: int, b: int, c: int, d: int, e: int, f: int) -> int:
+        return int(2 * a + 2 * b + c + d + e - 2 * f > 2)
+
+    problem = problem_of(rule, 2, "abcdef", 2)
+    found = [h.program for h in propose(problem) if not disagreements(problem, h.program, 1)]
+    assert min(size(program) for program in found) <= 21
+
+
 def test_random_labels_yield_no_short_list() -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 3, (SIDE, SIDE))
