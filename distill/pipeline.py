@@ -43,14 +43,14 @@ from synth.proposers import proposers
 from verify import lengths, sampling
 from verify.methods import methods
 
-_SHORT = 15
+_SHORT, _LONG = 15, 60
 _AGREEMENT = 5.0
 _ROUNDS = 8
 _EXCEPTIONS = 40
 _RESERVED, _TABLE = 0.3, 0.15
 _LAWS = 4
 _WORTH = 0.9
-_LONGER = 0.1
+_LONGER, _MUCH_LONGER = 0.1, 0.3
 
 
 @dataclass(frozen=True)
@@ -174,15 +174,20 @@ def search_target(target: Target, **options: Any) -> Iterator[Entry]:
 
 def finished(search: Search) -> bool:
     """Is the time up, or is there a proved program with little left to gain?"""
-    now = time.monotonic()
-    if now >= search.until:
-        return True
+    return time.monotonic() >= _ending(search)
+
+
+def _ending(search: Search) -> float:
+    """When the search ends as things stand: the longer a proved program is, the longer goes the
+    search for a shorter one."""
     if search.proved is None:
-        return False
-    spent = search.proved_at - search.started
+        return search.until
     if search.proved.size <= _SHORT:
-        return True
-    return now - search.proved_at > max(5.0, spent, _LONGER * (search.until - search.started))
+        return search.proved_at
+    share = _LONGER if search.proved.size <= _LONG else _MUCH_LONGER
+    spent = search.proved_at - search.started
+    more = max(5.0, spent, share * (search.until - search.started))
+    return min(search.until, search.proved_at + more)
 
 
 def _run(search: Search, propose: Any, data: DataSet | None) -> None:
@@ -190,6 +195,7 @@ def _run(search: Search, propose: Any, data: DataSet | None) -> None:
     for _ in range(_ROUNDS):
         known = len(search.counterexamples)
         problem = replace(search.problem(0.6), data=data)
+        problem = replace(problem, deadline=min(problem.deadline, _ending(search)))
         hypotheses = iter(propose(problem))
         while (hypothesis := search.following(hypotheses, problem)) is not None:
             search.tried += hypothesis.tried
