@@ -62,8 +62,9 @@ def learned(
     deadline: float,
     known: Sequence[np.ndarray] = (),
 ) -> Automaton | None:
-    """A machine that agrees with all words that were tried, those `known` (B, L) among them; None
-    where none of a few hundred states was found in time."""
+    """A machine that agrees with all words that were tried, those `known` (B, L) among them; else
+    one that agrees with all short words, where the network's errors on few long ones take more
+    than some hundred states to follow; None where there is neither in time."""
     if teacher.alphabet > _ALPHABET:
         return None
     longest = teacher.longest or teacher.reach
@@ -73,7 +74,7 @@ def learned(
         return found
     if counterexample(found, teacher, rng, known) is None:
         return found
-    return by_suffixes(teacher, rng, deadline, known)
+    return by_suffixes(teacher, rng, deadline, known) or found
 
 
 def numbers_of(teacher: Teacher, words: Words) -> np.ndarray:

@@ -73,6 +73,22 @@ def test_a_machine_is_written_as_a_table_that_answers_alike():
     assert (run(program, {"x": words[:, :, 0]}) == teacher.run(words)[0]).all()
 
 
+def lost(state: object, x: int) -> tuple[int, object]:
+    """Modulo three, but chaos after six equal symbols in a row."""
+    word = (*(state or ()), x)
+    if any(len(set(word[k : k + 6])) == 1 for k in range(len(word) - 5)):
+        return pow(7, sum(k * y for k, y in enumerate(word, 3)) + len(word), 1009) % 3, word
+    return int(sum(word) % 3), word
+
+
+def test_a_rule_is_learned_though_the_network_loses_it_on_some_long_words():
+    teacher = teacher_of(lost, (Channel("x", 0, 9),))
+    found = learned(teacher, np.random.default_rng(0), time.monotonic() + 5)
+    assert found is not None
+    words = np.random.default_rng(1).integers(0, 10, (500, 8))
+    assert (found.run(words)[0] == np.cumsum(words, axis=1) % 3).mean() > 0.99
+
+
 def test_nothing_is_learned_when_time_is_up():
     teacher = teacher_of(modulo_three, BITS)
     assert learned(teacher, np.random.default_rng(0), time.monotonic() - 1) is None
