@@ -10,6 +10,9 @@ from dsl.program import Program
 
 _VALUES = 400
 """Halving the error of real values is worth this many bits."""
+_SEEN = 100_000
+"""A sample is judged as if so many inputs had been seen: what is wrong on some of them is wrong on
+many more that were not."""
 _RANK = {Proved: 0, Tested: 1, Unknown: 2, Refuted: 3}
 
 
@@ -62,11 +65,15 @@ def front(entries: list[Entry]) -> tuple[Entry, ...]:
     return tuple(kept)
 
 
-def code_length(nodes: int, wrong: int, total: int, outcomes: int) -> float:
+def code_length(
+    nodes: int, wrong: float, total: float, outcomes: int, *, sampled: bool = False
+) -> float:
     """Bits of the program, at six a node, and of its exceptions: which they are, and their
     values (two-part code length, Rissanen 1978)."""
     if wrong == 0:
         return 6.0 * nodes
+    if sampled and total < _SEEN:
+        wrong, total = wrong * _SEEN / total, _SEEN
     where = (
         math.lgamma(total + 1) - math.lgamma(wrong + 1) - math.lgamma(total - wrong + 1)
     ) / math.log(2)

@@ -235,7 +235,8 @@ def _entered(search: Search, hypothesis: Hypothesis) -> None:
         bits = real_code_length(nodes, error, search.target.claim.decode.tolerance)
         entry = replace(entry, bits=bits, deviation=deviation)
     else:
-        entry = replace(entry, bits=code_length(nodes, wrong, total, search.outcomes))
+        bits = code_length(nodes, wrong, total, search.outcomes, sampled=not search.complete)
+        entry = replace(entry, bits=bits)
     if 0 < wrong <= _EXCEPTIONS and search.complete:
         joined = with_exceptions(search.target, search.observations, program)
         whole = joined.program if joined is not None else None

@@ -18,6 +18,7 @@ from dsl.program import Call, Literal, Program
 from synth.attention import features as f
 from synth.attention import machines
 from synth.attention.aggregates import aggregates, features_of_places
+from synth.attention.departures import TOLERATED, with_departures
 from synth.attention.grid import Grid, answers, grid, sampled, sequence_name
 from synth.attention.guards import guarded_answers
 from synth.attention.lists import whole_lists
@@ -64,6 +65,7 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
     inputs = tuple((n, None) for n in domain.names)
     extra: tuple[tuple[int, int], ...] = ()
     tried = 0
+    fewest = int(TOLERATED * sum(len(o) for o in problem.observations)) + 1
     for _ in range(_ROUNDS):
         sample = sampled(problem, _ENTRIES, extra, _REACH)
         setting = next(settings(sample, domain.types, name), None)
@@ -78,11 +80,16 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
                 continue
             program = Program("program", inputs, (), setting.result(answer.expr), answer.constants)
             failed = disagreements(problem, program, 48)
-            if failed and answer.how == CLOSEST:
-                yield Hypothesis(program, "attention", tried)
-                continue
             evidence = {"attention": {"found as": answer.how, "view": spelled(setting)}}
-            yield Hypothesis(program, "attention", tried, evidence)
+            hypothesis = Hypothesis(program, "attention", tried, evidence)
+            yield hypothesis
+            if failed and (wrong_here := len(disagreements(problem, program, fewest))) < fewest:
+                fewest = wrong_here
+                departing = with_departures(problem, hypothesis)
+                if departing is not None:
+                    yield departing
+            if failed and answer.how == CLOSEST:
+                continue
             exact |= not failed
             if not failed:
                 smallest = min(smallest, answer_size(answer))

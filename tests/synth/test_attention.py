@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from distill.pipeline import compile_target
-from dsl.claim import Claim, Decode, Proved, Refuted, Target
+from dsl.claim import Claim, Decode, Hypothesis, Proved, Refuted, Target
 from dsl.domain import Domain
 from dsl.evaluate import call
 from dsl.parser import parse, parse_expression
 from dsl.printer import to_python
 from synth.attention import machines
+from synth.attention.departures import around_turn, with_departures
 from synth.attention.features import names
 from synth.attention.mirrors import mirrored
 from synth.attention.proposer import propose
@@ -258,3 +259,68 @@ def test_other_tests_of_a_sequence_are_no_mirrors():
     observations = observe(target, list(target.domain.batches()))
     problem = Problem(target, observations, True, time.monotonic() + 5)
     assert list(mirrored(problem, names("s", ("s",)))) == []
+
+
+def most_frequent_but(departing: tuple[int, ...]):
+    """The item that stands there more often, but 0 at some lengths where 1 leads by one only."""
+
+    def answer(row: list[int]) -> int:
+        lead = row.count(1) - row.count(0)
+        return int(lead > (1 if len(row) in departing else 0))
+
+    return answer
+
+
+def of_one_answer(domain: str, function) -> Target:
+    """A target with one answer for a whole sequence of tokens 0 and 1."""
+
+    def runtime(packed: np.ndarray) -> np.ndarray:
+        return np.eye(2)[np.array([function(row) for row in packed.tolist()], int)][:, None]
+
+    claim = Claim(
+        parse_expression('[["0", "1"].index(c) for c in s]', "pack"),
+        "int64",
+        positions=parse_expression("-1", "positions"),
+        decode=Decode("argmax", labels=("0", "1")),
+    )
+    return Target(Domain(domain), claim, runtime)
+
+
+ODD_LENGTHS = 's: seq(tokens("01"), 1..41) where len(s) % 2 == 1'
+THE_MOST_FREQUENT = 'def program(s):\n    return "1" if s.count("1") > s.count("0") else "0"\n'
+
+
+def departing(target: Target) -> str | None:
+    drawn = target.domain.sample(4000, np.random.default_rng(0))
+    problem = Problem(target, observe(target, drawn), False, time.monotonic() + 60)
+    found = with_departures(problem, Hypothesis(parse(THE_MOST_FREQUENT), "test"))
+    return None if found is None else to_python(found.program)
+
+
+def test_where_a_network_leaves_its_rule_is_a_table_of_lengths_and_counts():
+    text = departing(of_one_answer(ODD_LENGTHS, most_frequent_but((27, 35))))
+    assert text is not None
+    assert 'EXCEPTIONS = {(27, 14): "0", (35, 18): "0"}' in text
+    assert 'EXCEPTIONS.get((len(s), s.count("1")), "1" if' in text
+
+
+def test_a_rule_that_holds_everywhere_has_no_departures():
+    assert departing(of_one_answer(ODD_LENGTHS, most_frequent_but(()))) is None
+
+
+def test_departures_by_chance_are_no_table():
+    def noisy(row: list[int]) -> int:
+        ones = row.count(1)
+        odd = hash(tuple(row)) % 50 == 0 and abs(2 * ones - len(row)) == 1
+        return int((2 * ones > len(row)) != odd)
+
+    assert departing(of_one_answer(ODD_LENGTHS, noisy)) is None
+
+
+def test_paths_between_inputs_are_cut_where_the_answer_turns():
+    law = parse(THE_MOST_FREQUENT)
+    rng = np.random.default_rng(1)
+    first, last = np.full((20, 15), "0"), np.full((20, 15), "1")
+    rows = around_turn(law, "s", first, last, rng)
+    assert {int((row == "1").sum()) for row in rows} == {6, 7, 8, 9}
+    assert len(around_turn(law, "s", first, first, rng)) == 0
