@@ -35,13 +35,16 @@ class Applied:
     difference: float
 
 
-def canonical(network: Program, *packed: np.ndarray) -> tuple[Program, tuple[Applied, ...]]:
-    """The network after all passes, again and again until none changes it, and what each did."""
+def canonical(
+    network: Program, *packed: np.ndarray, passes: Sequence[tuple[str, Pass]] | None = None
+) -> tuple[Program, tuple[Applied, ...]]:
+    """The network after all passes, or those given, again and again until none changes it, and what
+    each did."""
     record: list[Applied] = []
     current = network
     for _ in range(len(network.body) + 1):
         before = current
-        for name, function in PASSES:
+        for name, function in PASSES if passes is None else passes:
             shapes = trace(current, *packed)
             changed = without_dead_code(function(current, shapes), shapes)
             if changed.body == current.body and changed.result == current.result:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from dsl.networks import bindings
+from dsl.primitives.tensor.linear import first_two
 from dsl.program import Assign, Call, Constant, Expr, Program, Variable
 from dsl.rewriting import (
     Shapes,
@@ -29,14 +30,10 @@ def with_pairs_of_factors(network: Program, shapes: Shapes) -> Program:
     for name, call in bindings(network):
         if call.primitive != "einsum" or len(call.args) < 3:
             continue
-        terms, _, output = str(call.option("equation")).partition("->")
-        left, right, *rest = terms.split(",")
-        needed = set("".join(rest)) | set(output)
-        kept = "".join(c for c in dict.fromkeys(left + right) if c in needed)
+        first, then = first_two(str(call.option("equation")))
         label = fresh(network, f"{name}.factors")
-        inner = Call("einsum", call.args[:2], (("equation", f"{left},{right}->{kept}"),))
-        equation = f"{','.join([kept, *rest])}->{output}"
-        outer = Call("einsum", (Variable(label), *call.args[2:]), (("equation", equation),))
+        inner = Call("einsum", call.args[:2], (("equation", first),))
+        outer = Call("einsum", (Variable(label), *call.args[2:]), (("equation", then),))
         return rewritten(inserted(network, name, label, inner), {name: outer})
     return network
 

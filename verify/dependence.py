@@ -58,14 +58,16 @@ def verify(
     if len(sequences) != 1 or len(domain.fields) != 1 or domain.where is not None:
         return None
     name, kind = sequences[0]
-    if kind.high is None or (domain.raw_size or 0) <= MOST or not _plain(claim, name):
+    if kind.high is None or (domain.raw_size or 0) <= MOST:
+        return None
+    if not answers_at_all_places(claim, name):
         return None
     reads = reads_of(program, name)
     if reads is None:
         return None
     digest, decided, boxes, margin = hashlib.sha256(), 0, 0, float("inf")
     for length in range(max(kind.low, 1), kind.high + 1):
-        table = _packings(target, name, length)
+        table = packings(target, name, length)
         network = target.network(table.packed.shape[1:]) if table is not None else None
         if table is None or network is None:
             return None
@@ -191,7 +193,7 @@ def _with_length(expr: Expr) -> Expr:
             return expr
 
 
-def _plain(claim: Claim, name: str) -> bool:
+def answers_at_all_places(claim: Claim, name: str) -> bool:
     """Is the claim about all positions at once, of inputs packed item by item?"""
     if claim.feedback is not None or claim.closed_loop or claim.positions is not None:
         return False
@@ -229,7 +231,7 @@ class Packings:
     owner: np.ndarray
 
 
-def _packings(target: Target, name: str, length: int) -> Packings | None:
+def packings(target: Target, name: str, length: int) -> Packings | None:
     kind = target.domain.types[name]
     assert isinstance(kind, t.Seq)
     match kind.item:
@@ -286,10 +288,16 @@ def _margins(
     if lows.ndim != 3 or lows.shape[1] != table.length:
         return None, wanted
     lows, highs = lows[:, position], highs[:, position]
+    return leads(claim, wanted, lows, highs), wanted
+
+
+def leads(claim: Claim, wanted: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
+    """By how much the wanted labels (B,) are ahead of all others, at least, for outputs (B, labels)
+    within bounds."""
     if claim.decode.rule == "argmin":
         lows, highs = -highs, -lows
     labels = claim.decode.labels or tuple(range(lows.shape[1]))
     is_wanted = np.array([[label == value for label in labels] for value in wanted.tolist()])
     ahead = np.where(is_wanted, lows, -np.inf).max(1)
     behind = np.where(is_wanted, -np.inf, highs).max(1)
-    return np.nan_to_num(ahead - behind, nan=-np.inf), wanted
+    return np.nan_to_num(ahead - behind, nan=-np.inf)

@@ -14,6 +14,7 @@ METHODS: tuple[tuple[str, str], ...] = (
     ("invariants", "verify.invariants"),
     ("enumeration", "verify.enumeration"),
     ("dependence", "verify.dependence"),
+    ("paths", "verify.paths"),
     ("lengths", "verify.lengths"),
     ("affine", "verify.affine"),
     ("smt", "verify.smt"),

@@ -32,6 +32,9 @@ _ROOM = 1.0 + 1e-9
 """Covers the float64 arithmetic of the bounds themselves."""
 
 
+_NOTHING: Mapping[str, Box] = {}
+
+
 class Unbounded(Exception):
     """No bound of the rounding is known; the message says of what."""
 
@@ -93,9 +96,17 @@ class Setting:
         return total / (1.0 - total)
 
 
-def rounded(network: Program, box: Box, dtype: str, *, exact_input: bool = False) -> Rounded:
+def rounded(
+    network: Program,
+    box: Box,
+    dtype: str,
+    *,
+    exact_input: bool = False,
+    known: Mapping[str, Box] = _NOTHING,
+) -> Rounded:
     """The network's result on packed inputs in a box (B, ...): its real values, and how far the
-    runtime may be from them.  Inputs that are not exact are rounded once.  Raises Unbounded."""
+    runtime may be from them.  Inputs that are not exact are rounded once.  `known` are boxes in
+    which real values of some names lie as well.  Raises Unbounded."""
     if len(network.inputs) != 1 or not isinstance(network.result, Variable):
         raise Unbounded("a network of several inputs or results")
     name = precision(network, dtype)
@@ -111,7 +122,8 @@ def rounded(network: Program, box: Box, dtype: str, *, exact_input: bool = False
         """A constant, which the runtime may hold in its own precision."""
         array = np.asarray(number)
         held = array.astype(name).astype(np.float64) if array.dtype.kind == "f" else array
-        return Rounded(point(array), np.abs(np.subtract(array, held, dtype=np.float64)))
+        apart = np.abs(np.subtract(array, held, dtype=np.float64))
+        return Rounded(point(array), np.where(array == held, 0.0, apart))
 
     def value(expr: Expr) -> Rounded:
         match expr:
@@ -126,8 +138,18 @@ def rounded(network: Program, box: Box, dtype: str, *, exact_input: bool = False
     with np.errstate(all="ignore"):
         for key, call in bindings(network):
             whole = not isinstance(kinds[key].item, t.Real)
-            values[key] = _applied(setting, call, [value(arg) for arg in call.args], whole)
+            found = _applied(setting, call, [value(arg) for arg in call.args], whole)
+            if key in known:
+                found = Rounded(_both(found.box, known[key]), found.error)
+            values[key] = found
     return values[network.result.name]
+
+
+def _both(one: Box, other: Box) -> Box:
+    """What lies in two boxes; the first where they have nothing in common."""
+    low, high = np.maximum(one.low, other.low), np.minimum(one.high, other.high)
+    apart = low > high
+    return Box(np.where(apart, one.low, low), np.where(apart, one.high, high))
 
 
 def exactly(value: Any) -> Rounded:
@@ -198,6 +220,8 @@ def _products(
     setting: Setting, op: TensorPrimitive, args: list[Rounded], options: dict[str, Any], box: Box
 ) -> Any:
     """Sums of products: each factor's error times the other's size, and the rounding."""
+    if op.name == "einsum" and len(args) > 2:
+        return _several_products(setting, op, args, options)
     a, b, *bias = args
     if len(bias) > 1 or (op.name == "einsum" and len(args) != 2):
         raise Unbounded(f"the operation {op.name} of {len(args)} arrays")
@@ -211,6 +235,30 @@ def _products(
         error = error + bias[0].error.reshape(shape)
         whole = whole + bias[0].size.reshape(shape)
     return error + setting.gamma(terms + len(bias)) * whole + (terms + 1) * _TINY
+
+
+def _several_products(
+    setting: Setting, op: TensorPrimitive, args: list[Rounded], options: dict[str, Any]
+) -> Any:
+    """Sums of products of several arrays, two of which are multiplied and added up at a time, in
+    any order: what their errors change, and the rounding of all terms in one chain."""
+    sizes = [arg.size for arg in args]
+    largest = [max(1.0, float(size.max(initial=0.0))) for size in sizes]
+    axes, _, output = str(options["equation"]).replace(" ", "").partition("->")
+    if "." in axes:
+        raise Unbounded(f"the operation {op.name} of axes without a name")
+    lengths = {
+        axis: length
+        for term, arg in zip(axes.split(","), args, strict=True)
+        for axis, length in zip(term, arg.box.shape, strict=True)
+    }
+    terms = math.prod(length for axis, length in lengths.items() if axis not in output)
+    if not terms * math.prod(largest) <= setting.largest:
+        raise Unbounded(f"an overflow in {op.name}")
+    whole = op.numpy(*sizes, **options)
+    moved = whole - op.numpy(*(size - arg.error for size, arg in zip(sizes, args)), **options)
+    tiny = (terms + 1) * len(args) * math.prod(largest) * _TINY
+    return moved * _ROOM + (setting.gamma(terms + len(args)) + 1e-12) * whole + tiny
 
 
 def _terms(name: str, a: Box, b: Box) -> int:

@@ -52,14 +52,16 @@ def test_the_proven_domain_is_what_was_established_and_not_what_is_claimed() -> 
     assert isinstance(rechecked(SUM, target, recorded("lengths", longest=3), np.inf), Refuted)
 
 
-@pytest.mark.parametrize("kind", ["smt", "affine", "cells", "dependence", "sequences", "invented"])
+@pytest.mark.parametrize(
+    "kind", ["smt", "affine", "cells", "dependence", "paths", "sequences", "invented"]
+)
 def test_evidence_of_another_kind_is_refused_where_the_domain_is_large(kind: str) -> None:
     target = summing("s: seq(int[0..3], 1..12)")
     verdict = rechecked(SUM, target, recorded(kind), np.inf)
     assert isinstance(verdict, Unknown) and "has no independent check" in verdict.reason
 
 
-@pytest.mark.parametrize("kind", ["smt", "affine", "cells", "dependence", "sequences"])
+@pytest.mark.parametrize("kind", ["smt", "affine", "cells", "dependence", "paths", "sequences"])
 def test_of_a_small_domain_every_input_is_run_whatever_the_evidence(kind: str) -> None:
     good, bad = summing("s: seq(int[0..3], 1..2)"), summing("s: seq(int[0..3], 1..3)")
     assert isinstance(rechecked(SUM, good, recorded(kind), np.inf), Proved)

@@ -74,6 +74,43 @@ def test_exact_inputs_are_rounded_on_the_way(seed: int) -> None:
     assert (off <= found.error).all()
 
 
+def of_three(equation: str, *constants: np.ndarray) -> Program:
+    """A sum of products of the input and two constants."""
+    arrays = tuple((f"c{number}", array) for number, array in enumerate(constants))
+    args = (Variable("x"), *(Constant(name) for name, _ in arrays))
+    call = Call("einsum", args, (("equation", equation),))
+    return Program("network", (("x", None),), (Assign(("y",), (call,)),), Variable("y"), arrays)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sums_of_products_of_three_arrays_stay_within_the_bound_in_any_order(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    equation = "bk,ke,ed->bd"
+    x, keys, out = (rng.normal(size=s).astype(np.float32) for s in ((50, 40), (40, 30), (30, 4)))
+    exact = x.astype(np.float64)
+    found = rounded(of_three(equation, keys, out), Box(exact, exact), "float32")
+    real = np.einsum(equation, exact, keys.astype(np.float64), out.astype(np.float64))
+    assert (real >= found.box.low - 1e-12).all() and (real <= found.box.high + 1e-12).all()
+    for computed in ((x @ keys) @ out, x @ (keys @ out), np.einsum(equation, x, keys, out)):
+        assert computed.dtype == np.float32
+        assert (np.abs(computed - real) <= found.error).all()
+    assert found.error.max() < 0.1
+
+
+def test_what_is_hidden_by_an_infinite_mask_does_not_blur_the_rest() -> None:
+    seen = np.tri(3, dtype=bool)
+    body = (
+        Assign(("m",), (Call("where", (Constant("seen"), Variable("x"), Constant("hidden"))),)),
+        Assign(("y",), (Call("softmax", (Variable("m"),), (("axis", -1),)),)),
+    )
+    constants = (("seen", seen), ("hidden", np.array(-np.inf, np.float32)))
+    masked = Program("network", (("x", None),), body, Variable("y"), constants)
+    scores = np.zeros((1, 3, 3))
+    found = rounded(masked, Box(scores - 1e-3, scores + 1e-3), "float32")
+    assert found.error.max() < 1e-5
+    assert np.array_equal(found.box.high[0] > 0, seen)
+
+
 def test_the_bound_is_no_mere_constant() -> None:
     cancelling = chain(
         ("linear", ("w", "b"), {}),

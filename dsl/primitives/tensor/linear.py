@@ -84,6 +84,16 @@ class Linear(TensorPrimitive):
         return 2.0 * math.prod(result) * args[1][-1]
 
 
+def first_two(equation: str) -> tuple[str, str]:
+    """Einstein's sum over more than two arrays as one over the first two, and one over what that
+    gives and the others."""
+    terms, _, output = equation.partition("->")
+    left, right, *rest = terms.split(",")
+    needed = set("".join(rest)) | set(output)
+    kept = "".join(c for c in dict.fromkeys(left + right) if c in needed)
+    return f"{left},{right}->{kept}", f"{','.join([kept, *rest])}->{output}"
+
+
 class Einsum(TensorPrimitive):
     """Einstein's sum of products; `equation` is NumPy's, with every axis named or `...`."""
 
@@ -103,9 +113,9 @@ class Einsum(TensorPrimitive):
             return bilinear(
                 lambda a, b: np.einsum(equation, a, b, optimize=True), *args, terms=min(terms, 4096)
             )
-        from dsl.primitives.base import Undefined
-
-        raise Undefined("bounds of a sum of products of three arrays")
+        inner, outer = first_two(equation)
+        first = self.bounds(*args[:2], equation=inner)
+        return self.bounds(first, *args[2:], equation=outer)
 
     def cost(self, result: tuple[int, ...], *args: tuple[int, ...], **options: Any) -> float:
         return 2.0 * max(math.prod(result), *(math.prod(arg) for arg in args))
