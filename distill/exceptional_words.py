@@ -56,10 +56,15 @@ def with_words(program: Program, target: Target, refuted: Refuted) -> Program | 
         return None
     if len(words) > MOST or not all(target.domain.contains(**word) for word in words):
         return with_beginnings(program, target, _answered(words, target))
+    values = (target.evaluate(single(target.domain, dict(word))).values for word in words)
+    answers = (value[0].tolist() if hasattr(value[0], "tolist") else value[0] for value in values)
+    return _with_whole(program, zip(words, answers, strict=True))
+
+
+def _with_whole(program: Program, exceptions: Iterable[Exceptional]) -> Program:
+    """The program with whole words looked up first, one after the other."""
     result = program.result
-    for word in words:
-        value = target.evaluate(single(target.domain, dict(word))).values[0]
-        answer = value.tolist() if hasattr(value, "tolist") else value
+    for word, answer in exceptions:
         result = Call("ite", (_equals(word), _written(answer), result))
     return replace(program, result=result)
 
@@ -114,10 +119,10 @@ def with_beginnings(
 def with_observed(
     program: Program, target: Target, observations: Sequence[Observations]
 ) -> Program | None:
-    """The program with every word on which it was seen to be wrong as an exception, where words
-    have one answer each; None for other targets."""
+    """The program with every word on which it was seen to be wrong as an exception: a few of them
+    whole, more of them where words have one answer each; None for other targets."""
     channels = _channels(target)
-    if channels is None or any(o.values.ndim != 1 for o in observations):
+    if channels is None or any(o.values.dtype.kind in "fO" for o in observations):
         return None
     found: list[Exceptional] = []
     for o in observations:
@@ -125,6 +130,8 @@ def with_observed(
         for row in np.flatnonzero(~same):
             word = {name: column[row].tolist() for name, column in o.inputs.items()}
             found.append((word, o.values[row : row + 1].tolist()[0]))
+    if any(o.values.ndim != 1 for o in observations):
+        return _with_whole(program, found) if len(found) <= MOST else None
     return with_beginnings(program, target, found)
 
 

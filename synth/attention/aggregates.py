@@ -12,8 +12,8 @@ from dsl.program import Call, Expr, Literal, Variable
 from synth.attention import features as f
 from synth.attention.grid import Grid, View, grid
 from synth.attention.settings import Setting
-from synth.attention.solver import Feature, feature
-from synth.problem import Problem
+from synth.attention.solver import Feature, Goal, feature
+from synth.attention.work import Work
 
 
 def features_of_places(
@@ -29,10 +29,14 @@ def features_of_places(
 
 
 def _fresh(
-    places: Grid, exprs: Iterator[tuple[Expr, Expr]], known: set[bytes], deadline: float
+    places: Grid,
+    exprs: Iterator[tuple[Expr, Expr]],
+    known: set[bytes],
+    deadline: float,
+    goal: Goal | None = None,
 ) -> list[Feature]:
-    """Features that no earlier one equals everywhere; pairs of how a feature is written and how it
-    is evaluated here."""
+    """Features that no earlier one equals everywhere, up to the first that is the goal; pairs of
+    how a feature is written and how it is evaluated here."""
     result = []
     for written, evaluated in exprs:
         if time.monotonic() > deadline:
@@ -47,14 +51,17 @@ def _fresh(
             continue
         known.add(key)
         result.append(feature(written, values))
+        if goal is not None and (goal.is_met_by(values) or goal.is_truth_of(values)):
+            break
     return result
 
 
 def aggregates(
-    problem: Problem, setting: Setting, places: Grid, found: list[Feature], known: set[bytes]
+    work: Work, setting: Setting, found: list[Feature], known: set[bytes]
 ) -> list[Feature]:
     """Aggregates of what holds at the positions of the sequence: how many, whether any or all, the
-    greatest and least, up to here or anywhere."""
+    greatest and least, up to here or anywhere; none after one that is the answer."""
+    problem, places = work.problem, work.places
     names = setting.names
     if setting.view.whole:
         i, c = names.loops[0]
@@ -66,7 +73,8 @@ def aggregates(
     else:
         inner, base = places, found
     limit = time.monotonic() + 0.35 * max(problem.time_left, 0.0)
-    return _fresh(places, _aggregated(setting, inner, places, base, limit), known, limit)
+    exprs = _aggregated(setting, inner, places, base, limit)
+    return _fresh(places, exprs, known, limit, work.goal)
 
 
 def _aggregated(

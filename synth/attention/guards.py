@@ -61,15 +61,20 @@ def guarded_answers(
     """Conditional expressions that hold at all places, over the guards that come to mind."""
     limit = time.monotonic() + _SHARE * max(0.0, work.problem.deadline - time.monotonic())
     timed = replace(work, problem=replace(work.problem, deadline=limit))
-    candidates = itertools.chain(selections(timed, names, found), borders(names, item))
+    candidates = itertools.chain(borders(names, item), selections(timed, names, found))
     answers = _split(timed, candidates, names, item, found, _DEEPEST)
     yield from itertools.islice(answers, _ENOUGH)
 
 
 def borders(n: Names, item: t.Type) -> Iterator[Guard]:
-    """Neighbours, where there are any, and what stood here or followed when the item last came."""
+    """The two halves; neighbours, where there are any; what stood here or followed when the item
+    last came."""
     s, i, c = n.s, n.i, n.c
     size = call("len", s)
+    for length in (plus(size, 1), size):
+        yield Guard(
+            call("lt", i, call("floordiv", length, 2)), (c, call("sub", call("sub", size, 1), i))
+        )
     before = {k: call("ge", i, k) for k in (1, 2)}
     after = {k: call("lt", plus(i, k), size) for k in (1, 2)}
     for k in (1, 2):
@@ -239,17 +244,20 @@ def _smallest(answers: Iterator[Answer]) -> Answer | None:
 def _inner_answers(work: Work, own: list[Feature], here: list[Feature]) -> Iterator[Answer]:
     """Answers where the guard holds, from what it allows and the plainest of what is known."""
     several = list(plain_answers(own, work.goal))
-    if not several:
-        several = list(expressed_answers(work, [*here[:3], *own], 3, _CAPACITY))
+    if all(answer.constants for answer in several):
+        several += expressed_answers(work, [*here[:3], *own], 3, _CAPACITY)
     yield from several
-    short = any(answer_size(answer) <= _SHORT for answer in several)
-    if short or not own or not _determined(work, [*here[:1], *own]):
+    if _short(several) or not own or not _determined(work, [*here[:1], *own]):
         return
     table = of_several([*here[:1], *own], work.goal, deadline=work.problem.deadline)
     if table is not None:
         yield table
     if len(work.goal.kinds) <= _FEW_KINDS:
         yield from decided_answers(work, [*here[:1], *own], [*own, *here[:1]])
+
+
+def _short(several: list[Answer]) -> bool:
+    return any(answer_size(answer) <= _SHORT for answer in several)
 
 
 def _determined(work: Work, known: list[Feature]) -> bool:

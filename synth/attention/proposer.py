@@ -46,7 +46,8 @@ from synth.expressions import disagreements
 from synth.leaves import literals
 from synth.problem import Problem
 
-_ENTRIES = 4000
+_DRAWS, _FEW_ENTRIES, _ENTRIES = 3, 300, 4000
+_FIRST = 0.1
 _REACH = 16
 _ROUNDS = 8
 _DEEP = 7
@@ -66,15 +67,19 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
     extra: tuple[tuple[int, int], ...] = ()
     tried = 0
     fewest = int(TOLERATED * sum(len(o) for o in problem.observations)) + 1
-    for _ in range(_ROUNDS):
-        sample = sampled(problem, _ENTRIES, extra, _REACH)
+    for number in range(_DRAWS + _ROUNDS):
+        # A few inputs first: they take less time, and hardly hold one on which the network errs.
+        few = number < _DRAWS
+        drawn = replace(problem, seed=problem.seed + number) if few else problem
+        sample = sampled(drawn, _FEW_ENTRIES if few else _ENTRIES, () if few else extra, _REACH)
+        hurried = replace(problem, deadline=_until(problem, _FIRST if few else 1.0))
         setting = next(settings(sample, domain.types, name), None)
         if setting is None:
             return
         wrong: list[tuple[int, int]] = []
         exact = False
         smallest = 10**6
-        for answer in search(problem, setting):
+        for answer in search(hurried, setting):
             tried += answer.tried
             if answer_size(answer) >= smallest:
                 continue
@@ -99,9 +104,13 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
                 return
             if wrong and not exact:
                 break
-        if exact or not wrong or problem.time_left <= 0:
+        if exact or not (few or wrong) or problem.time_left <= 0:
             return
         extra = tuple(dict.fromkeys((*extra, *wrong)))
+
+
+def _until(problem: Problem, share: float) -> float:
+    return problem.deadline - (1 - share) * max(0.0, problem.time_left)
 
 
 def search(problem: Problem, setting: Setting) -> Iterator[Answer]:
@@ -155,20 +164,22 @@ def _stages(
     short."""
     goal, deadline = work.goal, work.problem.deadline
     yield plain_answers(first, goal)
-    yield expressed_answers(work, ranked(first, goal, 24), 3, 4000)
+    telling = ranked(first, goal, 30)
+    yield expressed_answers(work, telling[:27], 3, 4000)
     if not setting.view.whole:
         yield guarded_answers(work, setting.names, setting.item, first)
-    second = aggregates(work.problem, setting, work.places, first, known)
+    second = aggregates(work, setting, first, known)
     both = first + second
     yield plain_answers(second, goal)
-    yield expressed_answers(work, ranked(both, goal, 24), 3, 4000)
+    most_telling = ranked(both, goal, 30)
+    yield expressed_answers(work, most_telling[:27], 3, 4000)
     if not setting.view.whole:
         yield guarded_answers(work, setting.names, setting.item, both)
-    yield combined_answers(work, ranked(both, goal, 16))
-    yield _tabulated(of_several(ranked(both, goal, 24), goal, deadline=deadline))
-    yield decided_answers(work, ranked(first, goal, 30), first)
-    yield decided_answers(work, ranked(both, goal, 30), both)
-    yield expressed_answers(work, ranked(both, goal, 12), _DEEP, 12_000)
+    yield combined_answers(work, most_telling[:19])
+    yield _tabulated(of_several(most_telling[:27], goal, deadline=deadline))
+    yield decided_answers(work, telling, first)
+    yield decided_answers(work, most_telling, both)
+    yield expressed_answers(work, most_telling[:15], _DEEP, 12_000)
 
 
 def _tabulated(answer: Answer | None) -> Iterator[Answer]:

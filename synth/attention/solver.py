@@ -58,6 +58,14 @@ class Goal:
     def is_integer(self) -> bool:
         return self.values.dtype.kind in "iu"
 
+    def is_met_by(self, values: np.ndarray) -> bool:
+        return values.dtype.kind == self.values.dtype.kind and np.array_equal(values, self.values)
+
+    def is_truth_of(self, values: np.ndarray) -> bool:
+        """Are the answers 1 where a test holds, else 0?"""
+        whole = self.is_integer and self.kinds == (0, 1)
+        return whole and values.dtype == bool and np.array_equal(values, self.codes)
+
 
 def goal_of(values: np.ndarray) -> Goal:
     kinds, codes = np.unique(values, return_inverse=True)
@@ -74,12 +82,11 @@ def plain_answers(features: list[Feature], goal: Goal) -> Iterator[Answer]:
         yield Answer(Literal(goal.kinds[0]), how="constant")
         return
     for f in features:
-        if f.values.dtype.kind == goal.values.dtype.kind and np.array_equal(f.values, goal.values):
+        if goal.is_met_by(f.values):
             yield Answer(f.expr, how="feature")
             return
     for f in features:
-        both = f.values.dtype == bool and len(goal.kinds) == 2 and goal.is_integer
-        if both and goal.kinds == (0, 1) and np.array_equal(f.values, goal.codes):
+        if goal.is_truth_of(f.values):
             yield Answer(Call("int", (f.expr,)), how="feature")
             return
     tables = [a for f in features if (a := of_one(f, goal)) is not None]
@@ -150,9 +157,9 @@ def informative(features: list[Feature], goal: Goal) -> np.ndarray:
     result = np.empty(len(features))
     for number, f in enumerate(features):
         kinds, codes = np.unique(f.values, return_inverse=True)
-        pairs = codes.reshape(-1).astype(np.int64) * wide + goal.codes
-        _, joint = np.unique(pairs, return_counts=True)
-        _, alone = np.unique(codes, return_counts=True)
+        alone = np.bincount(codes.reshape(-1))
+        joint = np.bincount(codes.reshape(-1).astype(np.int64) * wide + goal.codes)
+        joint = joint[joint > 0]
         bits = _bits(joint, total) - _bits(alone, total)
         result[number] = bits + (len(joint) - len(alone)) / (2 * total * math.log(2))
         result[number] += 0.02 * len(kinds) / total
@@ -166,7 +173,7 @@ def _bits(counts: np.ndarray, total: int) -> float:
 
 def ranked(features: list[Feature], goal: Goal, most: int) -> list[Feature]:
     """The features that tell most about the answers, the shortest of equals, and the first three,
-    which everything is made of."""
+    which everything is made of.  Fewer of them are the beginning of more."""
     bits = informative(features, goal)
     order = sorted(range(len(features)), key=lambda k: (round(float(bits[k]), 3), features[k].size))
     chosen = list(dict.fromkeys([*range(min(3, len(features))), *order]))[: most + 3]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from distill.exceptional_words import with_observed
 from distill.pipeline import compile_target
 from dsl.claim import Claim, Decode, Hypothesis, Proved, Refuted, Target
 from dsl.domain import Domain
@@ -63,6 +64,10 @@ def first_exact(target: Target, seconds: float = 40, proposer=propose) -> str:
         (lambda s: [max(s[max(i - 1, 0)], c) for i, c in enumerate(s)], "max("),
         (lambda s: [c + i % 2 for i, c in enumerate(s)], "i % 2"),
         (lambda s: [int(all(d % 2 == 0 for d in s)) for _ in s], "all(d % 2 == 0 for d in s)"),
+        (
+            lambda s: [2 * c if i < (len(s) + 1) // 2 else c for i, c in enumerate(s)],
+            "c + c if i < (len(s) + 1) // 2 else c",
+        ),
     ],
 )
 def test_select_and_aggregate_is_written_as_python_would_write_it(function, expected):
@@ -92,6 +97,27 @@ def test_an_average_is_the_quotient_of_a_difference_of_counts():
 
     text = first_exact(replace(target, claim=claim, runtime=runtime))
     assert '(s[:i + 1].count("(") - s[:i + 1].count(")")) / (i + 1)' in text
+
+
+def test_a_rule_is_found_though_a_few_inputs_break_it():
+    """Three items in a row, but for six of the inputs."""
+    odd = {(1, 2, 0, 0, 0), (1, 2, 0, 0, 2), (2, 0, 1, 1, 2), (0, 0, 0, 0, 0), (1, 0, 2), (2, 2)}
+
+    def pattern(s):
+        found = [int(s[i - 2 : i + 1] == [0, 1, 2]) if i >= 2 else 0 for i in range(len(s))]
+        return [1 - found[0], *found[1:]] if tuple(s) in odd else found
+
+    target = black_box("s: seq(int[0..2], 1..6)", pattern)
+    observations = observe(target, list(target.domain.batches()))
+    problem = Problem(target, observations, True, time.monotonic() + 40)
+    for hypothesis in propose(problem):
+        if len(disagreements(problem, hypothesis.program, 100)) <= len(odd):
+            break
+    else:
+        raise AssertionError("the rule was not found")
+    patched = with_observed(hypothesis.program, target, observations)
+    assert patched is not None
+    assert not disagreements(problem, parse(to_python(patched)), 1)
 
 
 def test_unrelated_items_become_a_table():
