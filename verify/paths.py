@@ -178,7 +178,8 @@ def _given(table: Packings, place: int, items: np.ndarray) -> Box:
 def _rounding(original: Program, table: Packings, dtype: str) -> np.ndarray:
     """How far outputs of the runtime may be from real arithmetic, on any input, (1, ...)."""
     everything = Box(table.packed.min(0)[None], table.packed.max(0)[None])
-    return rounded(original, everything, dtype, exact_input=True).error
+    whole = np.dtype(dtype).kind in "iu"
+    return rounded(original, everything, dtype, exact_input=whole).error
 
 
 def _levels(machine: Machine, items: np.ndarray, length: int) -> Levels | None:

@@ -8,8 +8,8 @@ joins the sample (CEGIS).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -63,53 +63,76 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
     name = sequence_name(domain.types)
     if name is None or len(domain.names) != 1:
         return
-    inputs = tuple((n, None) for n in domain.names)
     extra: tuple[tuple[int, int], ...] = ()
-    tried = 0
-    fewest = int(TOLERATED * sum(len(o) for o in problem.observations)) + 1
+    record = _Record(0, int(TOLERATED * sum(len(o) for o in problem.observations)) + 1)
     for number in range(_DRAWS + _ROUNDS):
         # A few inputs first: they take less time, and hardly hold one on which the network errs.
         few = number < _DRAWS
         drawn = replace(problem, seed=problem.seed + number) if few else problem
         sample = sampled(drawn, _FEW_ENTRIES if few else _ENTRIES, () if few else extra, _REACH)
-        hurried = replace(problem, deadline=_until(problem, _FIRST if few else 1.0))
         setting = next(settings(sample, domain.types, name), None)
         if setting is None:
             return
-        wrong: list[tuple[int, int]] = []
-        exact = False
-        smallest = 10**6
-        for answer in search(hurried, setting):
-            tried += answer.tried
-            if answer_size(answer) >= smallest:
-                continue
-            program = Program("program", inputs, (), setting.result(answer.expr), answer.constants)
-            failed = disagreements(problem, program, 48)
-            evidence = {"attention": {"found as": answer.how, "view": spelled(setting)}}
-            hypothesis = Hypothesis(program, "attention", tried, evidence)
-            yield hypothesis
-            if failed and (wrong_here := len(disagreements(problem, program, fewest))) < fewest:
-                fewest = wrong_here
-                departing = with_departures(problem, hypothesis)
-                if departing is not None:
-                    yield departing
-            if failed and answer.how == CLOSEST:
-                continue
-            exact |= not failed
-            if not failed:
-                smallest = min(smallest, answer_size(answer))
-            else:
-                wrong += failed
-            if exact and smallest <= _SMALL:
-                return
-            if wrong and not exact:
-                break
-        if exact or not (few or wrong) or problem.time_left <= 0:
+        until = _until(problem, _FIRST if few else 1.0)
+        wrong = yield from _attempt(problem, setting, until, record)
+        if wrong is None or not (few or wrong) or problem.time_left <= 0:
             return
         extra = tuple(dict.fromkeys((*extra, *wrong)))
 
 
+@dataclass
+class _Record:
+    """How many candidates were tried, and on how few inputs the best of them is wrong."""
+
+    tried: int
+    fewest: int
+
+
+def _attempt(
+    problem: Problem, setting: Setting, until: float, record: _Record
+) -> Generator[Hypothesis, None, list[tuple[int, int]] | None]:
+    """Programs that hold on a sample; returns observed rows on which they are wrong, or None where
+    one of them is right on all that was observed."""
+    inputs = tuple((n, None) for n in problem.target.domain.names)
+    wrong: list[tuple[int, int]] = []
+    smallest = 10**6
+    exact = False
+    for answer in search(replace(problem, deadline=until), setting):
+        record.tried += answer.tried
+        if answer_size(answer) >= smallest:
+            continue
+        program = Program("program", inputs, (), setting.result(answer.expr), answer.constants)
+        evidence = {"attention": {"found as": answer.how, "view": spelled(setting)}}
+        hypothesis = Hypothesis(program, "attention", record.tried, evidence)
+        yield hypothesis
+        failed = disagreements(problem, program, 48)
+        if not failed:
+            exact, smallest = True, answer_size(answer)
+            if smallest <= _SMALL:
+                return None
+            continue
+        yield from _departing(problem, hypothesis, record)
+        if answer.how == CLOSEST:
+            continue
+        wrong += failed
+        if not exact:
+            return wrong
+    return None if exact else wrong
+
+
+def _departing(problem: Problem, law: Hypothesis, record: _Record) -> Iterator[Hypothesis]:
+    """A law that comes closer than those before, with a table of where the network leaves it."""
+    wrong = len(disagreements(problem, law.program, record.fewest))
+    if wrong >= record.fewest:
+        return
+    record.fewest = wrong
+    departing = with_departures(problem, law)
+    if departing is not None:
+        yield departing
+
+
 def _until(problem: Problem, share: float) -> float:
+    """When a share of the time that is left is over."""
     return problem.deadline - (1 - share) * max(0.0, problem.time_left)
 
 
