@@ -82,10 +82,12 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
 
 @dataclass
 class _Record:
-    """How many candidates were tried, and on how few inputs the best of them is wrong."""
+    """How many candidates were tried, on how few inputs the best of them is wrong, and of how many
+    laws it may still be asked where the network leaves them."""
 
     tried: int
     fewest: int
+    laws: int = 2
 
 
 def _attempt(
@@ -123,9 +125,9 @@ def _attempt(
 def _departing(problem: Problem, law: Hypothesis, record: _Record) -> Iterator[Hypothesis]:
     """A law that comes closer than those before, with a table of where the network leaves it."""
     wrong = len(disagreements(problem, law.program, record.fewest))
-    if wrong >= record.fewest:
+    if wrong >= record.fewest or not record.laws:
         return
-    record.fewest = wrong
+    record.fewest, record.laws = wrong, record.laws - 1
     departing = with_departures(problem, law)
     if departing is not None:
         yield departing
