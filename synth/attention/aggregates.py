@@ -73,8 +73,8 @@ def aggregates(
     else:
         inner, base = places, found
     limit = time.monotonic() + 0.35 * max(problem.time_left, 0.0)
-    exprs = _aggregated(setting, inner, places, base, limit)
-    return _fresh(places, exprs, known, limit, work.goal)
+    candidates = _aggregated(setting, inner, places, base, limit)
+    return _fresh(places, candidates, known, limit, work.goal)
 
 
 def _aggregated(
