@@ -10,9 +10,8 @@ from dsl.program import Program
 
 _VALUES = 400
 """Halving the error of real values is worth this many bits."""
-_SEEN = 100_000
-"""A sample is judged as if so many inputs had been seen: what is wrong on some of them is wrong on
-many more that were not."""
+_SEEN = 25_000
+"""A smaller sample than this, the usual one, is judged as if so many inputs had been seen."""
 _RANK = {Proved: 0, Tested: 1, Unknown: 2, Refuted: 3}
 
 
