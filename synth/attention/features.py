@@ -188,9 +188,24 @@ def of_sequence(s: Expr, item: t.Type, n: Names) -> Iterator[Expr]:
     yield call("eq", s, call("sorted", s))
     yield call("index", s, 0)
     yield call("index", s, -1)
+    for extreme in ("max", "min"):
+        yield call("find", s, call(extreme, s))
+    yield from _first_alone(s, n)
     yield most_frequent(s, n)
     yield call("max", Comprehension(call("count", s, d), (d.name,), s))
     yield from _of_neighbours(s, item, n)
+
+
+def _first_alone(s: Expr, n: Names) -> Iterator[Expr]:
+    """Where the first item stands that is there once, the length if there is none; whether there is
+    one; and that item, else the last."""
+    j, d = n.loops[1]
+    size = call("len", s)
+    there = call("ite", call("eq", call("count", s, d), 1), j, size)
+    place = call("min", Comprehension(there, (j.name, d.name), call("enumerate", s)))
+    yield place
+    yield call("contains", 1, Comprehension(call("count", s, d), (d.name,), s))
+    yield call("index", s, call("min", place, plus(size, -1)))
 
 
 def _of_neighbours(s: Expr, item: t.Type, n: Names) -> Iterator[Expr]:

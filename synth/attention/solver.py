@@ -117,7 +117,9 @@ def of_one(f: Feature, goal: Goal) -> Answer | None:
 
 
 def tabulated(key: Expr, keys: list[Any], values: list[Any]) -> Answer:
-    """The value that belongs to a key: a test for two values, else a map."""
+    """The value that belongs to a key: a remainder, a test for two values, else a map."""
+    if (remainder := _remainder(key, keys, values)) is not None:
+        return Answer(remainder, how="remainder")
     kinds = sorted(set(values), key=lambda value: (values.count(value), repr(value)))
     if len(kinds) == 2:
         rare = [k for k, v in zip(keys, values, strict=True) if v == kinds[0]]
@@ -138,6 +140,24 @@ def tabulated(key: Expr, keys: list[Any], values: list[Any]) -> Answer:
     return Answer(Call("index", (Constant("TABLE"), key)), (("TABLE", table),), how="table")
 
 
+def _remainder(key: Expr, keys: list[Any], values: list[Any]) -> Expr | None:
+    """`(key + k) % m` or `(k - key) % m` where that is the value of every key, over more than one
+    round; None where there is no such law."""
+    if not all(type(x) is int for x in (*keys, *values)) or min(values) < 0:
+        return None
+    modulus = max(values) + 1
+    if modulus < 2 or max(keys) - min(keys) < modulus:
+        return None
+    for k in range(modulus):
+        if all((x + k) % modulus == value for x, value in zip(keys, values, strict=True)):
+            shifted = key if k == 0 else Call("add", (key, Literal(k)))
+            return Call("mod", (shifted, Literal(modulus)))
+    for k in range(modulus):
+        if all((k - x) % modulus == value for x, value in zip(keys, values, strict=True)):
+            return Call("mod", (Call("sub", (Literal(k), key)), Literal(modulus)))
+    return None
+
+
 def either(test: Expr, yes: Any, no: Any) -> Expr:
     """`yes if test else no`, or the test itself where that is what it says."""
     if (yes, no) == (True, False) and isinstance(yes, bool):
@@ -149,17 +169,19 @@ def either(test: Expr, yes: Any, no: Any) -> Expr:
     return Call("ite", (test, Literal(yes), Literal(no)))
 
 
-def informative(features: list[Feature], goal: Goal) -> np.ndarray:
-    """For each feature, the bits of the answers that remain when it is known, corrected for the
-    number of its values (Miller and Madow)."""
+def informative(features: list[Feature], goal: Goal, beside: Feature | None = None) -> np.ndarray:
+    """For each feature, the bits of the answers that remain when it is known, and one `beside`,
+    corrected for the number of their values (Miller and Madow)."""
     total = len(goal.codes)
     wide = int(goal.codes.max()) + 1
+    known = 0 if beside is None else np.unique(beside.values, return_inverse=True)[1].reshape(-1)
     result = np.empty(len(features))
     for number, f in enumerate(features):
         kinds, codes = np.unique(f.values, return_inverse=True)
-        alone = np.bincount(codes.reshape(-1))
-        joint = np.bincount(codes.reshape(-1).astype(np.int64) * wide + goal.codes)
-        joint = joint[joint > 0]
+        both = known * len(kinds) + codes.reshape(-1)
+        alone = np.bincount(both)
+        joint = np.bincount(both.astype(np.int64) * wide + goal.codes)
+        alone, joint = alone[alone > 0], joint[joint > 0]
         bits = _bits(joint, total) - _bits(alone, total)
         result[number] = bits + (len(joint) - len(alone)) / (2 * total * math.log(2))
         result[number] += 0.02 * len(kinds) / total
@@ -172,11 +194,19 @@ def _bits(counts: np.ndarray, total: int) -> float:
 
 
 def ranked(features: list[Feature], goal: Goal, most: int) -> list[Feature]:
-    """The features that tell most about the answers, the shortest of equals, and the first three,
-    which everything is made of.  Fewer of them are the beginning of more."""
-    bits = informative(features, goal)
-    order = sorted(range(len(features)), key=lambda k: (round(float(bits[k]), 3), features[k].size))
-    chosen = list(dict.fromkeys([*range(min(3, len(features))), *order]))[: most + 3]
+    """The first three features, which everything is made of; then in turn those that tell most
+    about the answers, and those that tell most beside the first or the second, the shortest of
+    equals: `(c + s[0]) % 4` depends on nothing alone.  Fewer of them are the beginning of more."""
+    alone = informative(features, goal)
+    beside = np.min([informative(features, goal, f) for f in features[:2]], axis=0)
+
+    def order(bits: np.ndarray) -> list[int]:
+        return sorted(
+            range(len(features)), key=lambda k: (round(float(bits[k]), 3), features[k].size)
+        )
+
+    turns = [k for pair in zip(order(alone), order(beside), strict=True) for k in pair]
+    chosen = list(dict.fromkeys([*range(min(3, len(features))), *turns]))[: most + 3]
     return [features[k] for k in chosen]
 
 

@@ -350,3 +350,29 @@ def test_paths_between_inputs_are_cut_where_the_answer_turns():
     rows = around_turn(law, "s", first, last, rng)
     assert {int((row == "1").sum()) for row in rows} == {6, 7, 8, 9}
     assert len(around_turn(law, "s", first, first, rng)) == 0
+
+
+def at_every_place(function) -> Target:
+    """A target that gives function(row), a list, on sequences of numbers from 0 to 3."""
+
+    def runtime(packed: np.ndarray) -> np.ndarray:
+        rows = [np.eye(8)[np.array(function(row), int)] for row in packed.tolist()]
+        return np.array(rows)
+
+    claim = Claim(parse_expression("s", "pack"), "int64", decode=Decode("argmax"))
+    return Target(Domain("s: seq(int[0..3], 1..5)"), claim, runtime)
+
+
+@pytest.mark.parametrize(
+    ("function", "wanted"),
+    [
+        (lambda row: [(c + row[0]) % 4 for c in row], "(c + s[0]) % 4"),
+        (lambda row: [row.index(max(row))] * len(row), "s.index(max(s))"),
+    ],
+)
+def test_answers_of_features_that_tell_nothing_alone_are_found(function, wanted):
+    target = at_every_place(function)
+    observations = observe(target, list(target.domain.batches()))
+    problem = Problem(target, observations, True, time.monotonic() + 30)
+    found = [h.program for h in propose(problem) if not disagreements(problem, h.program, 1)]
+    assert any(wanted in to_python(program) for program in found)
