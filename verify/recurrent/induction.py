@@ -372,10 +372,9 @@ def nearest(
         distance[rows, turn] = np.minimum(np.nan_to_num(off, nan=np.inf), np.finfo(float).max)
     if rank >= distance.shape[1]:
         return np.full(len(wanted), -1), np.full(len(wanted), np.inf)
-    turn = np.argsort(distance, axis=1, kind="stable")[:, rank]
-    off = distance[np.arange(len(wanted)), turn]
-    best = np.where(count > rank, order[np.minimum(begin + turn, own - 1)], -1)
-    return best, np.where(count > rank, off, np.inf)
+    ranked = np.argsort(distance, axis=1, kind="stable")[:, rank]
+    best = np.where(count > rank, order[np.minimum(begin + ranked, own - 1)], -1)
+    return best, np.where(count > rank, distance[np.arange(len(wanted)), ranked], np.inf)
 
 
 QUICK = ((0, _ROWS),)

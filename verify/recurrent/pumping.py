@@ -26,7 +26,7 @@ _STRETCHES = (0.5, 0.8, 0.95, 0.99)
 def looping_words(size: int, length: int, seed: int) -> np.ndarray:
     """Words (n, length) of symbol numbers: a short beginning and a loop of few symbols, in the
     order of their lengths, then random words, most of which repeat symbols for long."""
-    words = []
+    words: list[tuple[int, ...]] = []
     for lead, loop in itertools.product(range(_LEAD + 1), range(1, _LOOP + 1)):
         if len(words) + size ** (lead + loop) > _WORDS:
             continue
