@@ -29,7 +29,7 @@ from verify.sequences import furthest, not_covered, refutation, wrong_answer
 
 LONGEST = 400
 """Words are followed to this length where no regions are found."""
-_REGIONS, _QUICK, _COVERS = 0.7, 0.2, 0.7
+_REGIONS, _QUICK, _COVERS = 0.7, 0.25, 0.75
 """Of the time, for regions; of that, for few without parts; of the rest, for covers."""
 _WORTH = 12
 _SHORT = 7
@@ -78,7 +78,7 @@ def _regions(setting: Setting, seed: int, deadline: float, reasons: list[str]) -
     """The cheapest methods first."""
     begun = time.monotonic()
     early = begun + _QUICK * (deadline - begun)
-    quick = found(setting, QUICK, seed=seed, deadline=early, reasons=reasons)
+    quick = found(setting, QUICK, seed=seed, last_start=early, deadline=deadline, reasons=reasons)
     if quick is not None:
         return quick
     now = time.monotonic()
@@ -86,7 +86,9 @@ def _regions(setting: Setting, seed: int, deadline: float, reasons: list[str]) -
     cover = covered(setting, seed=seed, deadline=middle, reasons=reasons)
     if cover is not None:
         return cover
-    return found(setting, THOROUGH, seed=seed, deadline=deadline, reasons=reasons)
+    return found(
+        setting, THOROUGH, seed=seed, last_start=deadline, deadline=deadline, reasons=reasons
+    )
 
 
 def recheck(
@@ -158,6 +160,7 @@ def _as_far_as_it_goes(
     deadline: float,
     reasons: list[str],
 ) -> Verdict | None:
+    further = long_difference(program, target, compared, seed=seed, deadline=deadline)
     until = time.monotonic() + 0.8 * max(0.0, deadline - time.monotonic())
     outcome = furthest(program, target, compared, seed, until, LONGEST)
     evidence = {
@@ -174,7 +177,6 @@ def _as_far_as_it_goes(
             return verdict
     if outcome.exploration.proven < _WORTH:
         return None
-    further = long_difference(program, target, compared, seed=seed, deadline=deadline)
     if further is not None:
         word = {name: list(value) for name, value in further.inputs.items()}
         length = min(map(len, word.values()))

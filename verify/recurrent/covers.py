@@ -19,6 +19,7 @@ import numpy as np
 from verify.recurrent.enclosures import Form
 from verify.recurrent.exploration import program_moves
 from verify.recurrent.induction import (
+    NEIGHBOURS,
     Regions,
     Setting,
     Work,
@@ -47,7 +48,7 @@ _CERTAIN_PARTS = 40_000
 _CELLS = 3000
 _MOST_WORDS = 64
 _ROWS = 4096
-_SHARE = 0.2
+_SHARE = 0.5
 _WIDTHS, _PERIODS, _SIZES = (0.06, 0.03, 1.0), (4, 3, 6), (0.3, 0.1)
 _FACES = 0.25
 """Faces of boxes lie on a grid that is finer than that of cells by this."""
@@ -261,7 +262,7 @@ def _covered(
             if len(cover) > _CELLS:
                 return None, "too many boxes"
     regions = cover.regions(list(range(len(cover))))
-    passed = passes(regions, setting, _CERTAIN_PARTS, deadline)
+    passed = passes(regions, setting, _CERTAIN_PARTS, deadline, neighbours=NEIGHBOURS)
     if passed is None or not passed.closed:
         return None, "the boxes are not closed"
     return regions, "closed"

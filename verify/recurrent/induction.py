@@ -30,8 +30,8 @@ _WORDS, _LENGTH = 400, 48
 _SIZES = (np.inf, 0.1, 0.03)
 _SHARE = 0.2
 """Of the time that is left, for one attempt."""
-_NEIGHBOURS = 8
-"""So many regions of a key are looked at for one that holds an image."""
+NEIGHBOURS = 8
+"""So many regions of a key are looked at, where a proof is checked, for one that holds an image."""
 _FAR = 4.0
 """An image that lies so many radii off gets a region of its own."""
 
@@ -174,7 +174,7 @@ def recheck(evidence: Mapping[str, Any], setting: Setting) -> bool:
         return False
     if not _holds_start(regions, setting):
         return False
-    passed = passes(regions, setting, 4 * _PARTS, np.inf)
+    passed = passes(regions, setting, 4 * _PARTS, np.inf, neighbours=NEIGHBOURS)
     return passed is not None and passed.closed
 
 
@@ -188,7 +188,7 @@ def _holds_start(regions: Regions, setting: Setting) -> bool:
     form = Form(
         start, np.zeros((1, 1, start.shape[1])), np.full_like(start, setting.network.uncertainty)
     )
-    at, _, reach = _led_to(regions, key[None], form)
+    at, _, reach = _led_to(regions, key[None], form, NEIGHBOURS)
     return bool(at[0] >= 0 and (reach <= regions.radius[at]).all())
 
 
@@ -242,11 +242,16 @@ def promoted(form: Form) -> Form:
 
 
 def passes(
-    regions: Regions, setting: Setting, most: int, deadline: float, far: float = np.inf
+    regions: Regions,
+    setting: Setting,
+    most: int,
+    deadline: float,
+    far: float = np.inf,
+    neighbours: int = 1,
 ) -> Passed | None:
     """Carries every region through every word of the period, in parts where the whole is too wide,
     at most `most` parts; None at the deadline.  An image whose centre is `far` radii off
-    counts as one of no region."""
+    counts as one of no region; `neighbours` regions are looked at for one that holds an image."""
     words = words_of_period(setting, regions.period)
     count, width = regions.centre.shape
     work = Work.whole(count, len(words), width)
@@ -257,7 +262,7 @@ def passes(
         if time.monotonic() > deadline:
             return None
         key, form, slack = carried(regions, setting, part, words)
-        at, distance, reach = _led_to(regions, key, form)
+        at, distance, reach = _led_to(regions, key, form, neighbours)
         known = at >= 0
         finite = np.isfinite(reach).all(axis=1)
         away = known & finite & (distance > far)
@@ -293,7 +298,7 @@ def words_of_period(setting: Setting, period: int) -> np.ndarray:
 
 
 def _led_to(
-    regions: Regions, key: np.ndarray, form: Form
+    regions: Regions, key: np.ndarray, form: Form, neighbours: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each key and enclosure the region that holds it, else the nearest of the key (-1 where
     it has none); how many radii off its centre, and how far the enclosure reaches in it."""
@@ -301,7 +306,7 @@ def _led_to(
     reach = np.zeros_like(form.centre)
     known = at >= 0
     reach[known] = _reach(regions, at[known], selected(form, known))
-    for rank in range(1, _NEIGHBOURS):
+    for rank in range(1, neighbours):
         left = np.flatnonzero(known & (reach > regions.radius[at]).any(axis=1))
         if not len(left):
             break
@@ -387,13 +392,15 @@ def found(
     efforts: tuple[tuple[int, int], ...],
     *,
     seed: int,
+    last_start: float,
     deadline: float,
     reasons: list[str],
 ) -> Regions | None:
-    """Regions that prove the claim for words of any length; None where none were found."""
+    """Regions that prove the claim for words of any length; None where none were found.  No attempt
+    is begun after `last_start`."""
     for most, rows in efforts:
         for period, memory, size in _schedule(setting):
-            if time.monotonic() > deadline:
+            if time.monotonic() > last_start:
                 return None
             begun = _sampled(setting, period, memory, size, seed)
             if begun is None or len(begun.keys) * len(setting.alphabet) ** period > rows:

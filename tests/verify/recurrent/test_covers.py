@@ -85,7 +85,7 @@ def test_regions_of_a_key_are_ranked_by_their_distance():
     setting = setting_of(PARITY, n.forgetful_parity())
     found, _ = cover_of(setting)
     assert found is not None
-    passed = passes(found, setting, 1000, np.inf)
+    passed = passes(found, setting, 1000, np.inf, neighbours=8)
     assert passed is not None and passed.closed
     key, point = found.keys[:1], found.centre[:1]
     offsets = [nearest(found, key, point, rank)[1][0] for rank in range(3)]
