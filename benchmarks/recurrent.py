@@ -287,7 +287,9 @@ def outcome(verdict: Any) -> str:
         case Proved() if evidence.get("kind") == "invariant":
             return "all lengths"
         case Proved():
-            return f"to length {evidence.get('proven_to_length', '?')}"
+            wrong = evidence.get("differs")
+            beyond = "" if wrong is None else f", wrong at {wrong['length']}"
+            return f"to length {evidence.get('proven_to_length', '?')}{beyond}"
         case Refuted(_, example):
             word = next(iter(example.inputs.values()))
             return f"refuted at length {len(word)}"
@@ -296,7 +298,7 @@ def outcome(verdict: Any) -> str:
 
 def _details(verdict: Any) -> dict[str, Any]:
     evidence = dict(getattr(verdict, "evidence", {}))
-    kept = ("period", "memory", "regions", "stopped", "no_invariant", "proven_to_length")
+    kept = ("differs", "period", "memory", "regions", "stopped", "no_invariant", "proven_to_length")
     found = {key: evidence[key] for key in kept if key in evidence}
     example = getattr(verdict, "counterexample", None)
     if example is not None:
@@ -316,8 +318,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--proof", action="store_true", help="prove the learned machine's table; search no program"
     )
+    parser.add_argument(
+        "--processor", action="store_true", help="--time counts processor time: a shared machine"
+    )
     parser.add_argument("--json", help="where to write the rows")
     options = parser.parse_args(arguments)
+    if options.processor:
+        vars(time)["monotonic"] = time.process_time
     import torch
 
     torch.set_num_threads(1)
@@ -325,7 +332,7 @@ def main(arguments: Sequence[str]) -> int:
     for row in rows(options):
         found.append(row)
         print(
-            f"{row['name']:<20} accuracy {row['accuracy']:<7} {row['outcome']:<24} "
+            f"{row['name']:<20} accuracy {row['accuracy']:<7} {row['outcome']:<30} "
             f"{row.get('lines', 0):>3} lines {row.get('processor', 0):>6} s  "
             f"{row.get('regions', '')} {row.get('stopped', '')}",
             flush=True,

@@ -8,7 +8,7 @@ step.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -16,12 +16,16 @@ from dsl.networks import bindings
 from dsl.primitives.tensor.elementwise import ELEMENTWISE
 from dsl.program import Assign, Call, Constant, Expr, Program, Variable
 
+Axis: TypeAlias = Literal["time", "items", "one"]
+
 
 @dataclass(frozen=True, slots=True)
 class Wide:
-    """A value with an axis of time behind the batch: one expression for each step."""
+    """A value with an axis of time: one expression (B, k) for each step.  `axes` are those behind
+    the batch: time, the items of a step, and any of a single entry."""
 
     steps: tuple[Expr, ...]
+    axes: tuple[Axis, ...] = ("time", "items")
 
 
 Value: TypeAlias = Expr | Wide
@@ -142,12 +146,17 @@ def _written(writer: Writer, call: Call, args: list[Value]) -> Value:
     if len(lengths) != 1:
         raise Entangled
     match call.primitive:
+        case "transpose":
+            return _transposed(wide[0], options)
+        case "reshape":
+            return _reshaped(writer, wide[0], options)
+    if any(arg.axes != ("time", "items") for arg in wide):
+        raise Entangled
+    match call.primitive:
         case "rnn" | "gru" | "lstm" if isinstance(args[0], Wide) and not options.get("reverse"):
             return Wide(tuple(_layer(writer, call.primitive, args[0], plain, options)))
         case "slice":
             return _sliced(writer, wide[0], options)
-        case "reshape":
-            return _reshaped(wide[0], options)
         case "concat" if options.get("axis") in (2, -1) and not plain:
             rows = zip(*(arg.steps for arg in wide))
             return Wide(tuple(writer.call("concat", *row, axis=1) for row in rows))
@@ -181,14 +190,35 @@ def _sliced(writer: Writer, x: Wide, options: dict[str, Any]) -> Value:
     )
 
 
-def _reshaped(x: Wide, options: dict[str, Any]) -> Value:
-    """Only the axis of time may go, where it has one entry; or nothing change."""
-    shape = tuple(options["shape"])
-    if len(x.steps) == 1 and len(shape) == 2:
+def _transposed(x: Wide, options: dict[str, Any]) -> Wide:
+    batch, *order = options["axes"]
+    if batch != 0 or len(order) != len(x.axes):
+        raise Entangled
+    return Wide(x.steps, tuple(x.axes[axis - 1] for axis in order))
+
+
+def _reshaped(writer: Writer, x: Wide, options: dict[str, Any]) -> Value:
+    """Only axes of one entry may come and go."""
+    batch, *shape = options["shape"]
+    if batch != -1:
+        raise Entangled
+    if len(x.steps) == 1 and len(shape) == 1:
         return x.steps[0]
-    if len(shape) == 3 and shape[1] == len(x.steps):
+    if x.axes == ("time", "items") and len(shape) == 2 and shape[0] == len(x.steps):
         return x
-    raise Entangled
+    left = [axis for axis in x.axes if axis != "one"]
+    size = {"time": len(x.steps), "items": _width(writer, x.steps[0])}
+    axes: list[Axis] = []
+    for length in shape:
+        if left and size[left[0]] == length:
+            axes.append(left.pop(0))
+        elif length == 1:
+            axes.append("one")
+        else:
+            raise Entangled
+    if left:
+        raise Entangled
+    return Wide(x.steps, tuple(axes))
 
 
 def _layer(

@@ -20,13 +20,17 @@ from dsl.primitives.base import Undefined
 from dsl.program import Program
 from dsl.types import Seq
 from verify.recurrent.claims import LENGTHS, Comparison, comparison
+from verify.recurrent.covers import covered
 from verify.recurrent.enclosures import ROUNDING, Unbounded
-from verify.recurrent.induction import Setting, found, from_evidence
+from verify.recurrent.induction import QUICK, THOROUGH, Regions, Setting, found, from_evidence
 from verify.recurrent.induction import recheck as holds
+from verify.recurrent.pumping import long_difference
 from verify.sequences import furthest, not_covered, refutation, wrong_answer
 
 LONGEST = 400
 """Words are followed to this length where no regions are found."""
+_REGIONS, _QUICK, _COVERS = 0.7, 0.25, 0.75
+"""Of the time, for regions; of that, for few without parts; of the rest, for covers."""
 _WORTH = 12
 _SHORT = 7
 _FEW = 1024
@@ -56,9 +60,9 @@ def verify(
             return wrong
         if evidence.get("kind") == "invariant" and holds(evidence, setting):
             return _proved(program, target, compared, seed, dict(evidence))
-        share = 0.1 if compared.answers else 0.5
+        share = 0.1 if compared.answers else _REGIONS
         until = now + share * (deadline - now)
-        regions = found(setting, seed=seed, deadline=until, reasons=reasons)
+        regions = _regions(setting, seed, until, reasons)
         if regions is not None:
             table = regions.evidence()
             if holds(table, setting):
@@ -68,6 +72,23 @@ def verify(
         return Unknown(f"no enclosures of {reason}")
     except Undefined as undefined:
         return Unknown(f"the program has no value on some words: {undefined.reason}")
+
+
+def _regions(setting: Setting, seed: int, deadline: float, reasons: list[str]) -> Regions | None:
+    """The cheapest methods first."""
+    begun = time.monotonic()
+    early = begun + _QUICK * (deadline - begun)
+    quick = found(setting, QUICK, seed=seed, last_start=early, deadline=deadline, reasons=reasons)
+    if quick is not None:
+        return quick
+    now = time.monotonic()
+    middle = now + _COVERS * (deadline - now)
+    cover = covered(setting, seed=seed, deadline=middle, reasons=reasons)
+    if cover is not None:
+        return cover
+    return found(
+        setting, THOROUGH, seed=seed, last_start=deadline, deadline=deadline, reasons=reasons
+    )
 
 
 def recheck(
@@ -139,6 +160,7 @@ def _as_far_as_it_goes(
     deadline: float,
     reasons: list[str],
 ) -> Verdict | None:
+    further = long_difference(program, target, compared, seed=seed, deadline=deadline)
     until = time.monotonic() + 0.8 * max(0.0, deadline - time.monotonic())
     outcome = furthest(program, target, compared, seed, until, LONGEST)
     evidence = {
@@ -155,6 +177,13 @@ def _as_far_as_it_goes(
             return verdict
     if outcome.exploration.proven < _WORTH:
         return None
+    if further is not None:
+        word = {name: list(value) for name, value in further.inputs.items()}
+        length = min(map(len, word.values()))
+        evidence |= {
+            "differs": {"length": length, "inputs": word},
+            "stopped": f"the network answers a word of {length} symbols otherwise",
+        }
     arithmetic = f"{ROUNDING}; doubtful words as computed by the original runtime"
     domain = up_to(target, outcome.exploration.proven)
     return Proved("invariants", domain, arithmetic, evidence)

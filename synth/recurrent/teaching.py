@@ -73,7 +73,7 @@ def batch_of(channels: Sequence[Channel], words: Words) -> dict[str, np.ndarray]
 
 
 def words_of(channels: Sequence[Channel], batch: dict[str, np.ndarray]) -> Words:
-    """A batch of the domain as words."""
+    """A batch of the domain as words: of sequences that are not equally long, what all have."""
     columns = []
     for channel in channels:
         column = np.asarray(batch[channel.name])
@@ -82,7 +82,8 @@ def words_of(channels: Sequence[Channel], batch: dict[str, np.ndarray]) -> Words
             flat = [order[token] for token in column.ravel().tolist()]
             column = np.array(flat, np.int64).reshape(column.shape)
         columns.append(column.astype(np.int64))
-    return np.stack(columns, axis=2)
+    common = min(column.shape[1] for column in columns)
+    return np.stack([column[:, :common] for column in columns], axis=2)
 
 
 def _labels(

@@ -79,6 +79,38 @@ def test_layers_become_steps_that_compute_the_same(kind, last):
     np.testing.assert_allclose(carried(found, x), wanted, atol=1e-6)
 
 
+class Turned(torch.nn.Module):
+    """A layer read with time before and behind other axes, as exporters write it."""
+
+    def __init__(self, order: tuple[int, ...]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.RNN(1, 4, batch_first=True)
+        self.order = order
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        state = self.layer(x)[0][:, None]
+        turned = state.permute(self.order)
+        return torch.relu(turned.reshape(turned.shape[0], x.shape[1], 4))
+
+
+def test_axes_of_one_entry_may_come_and_go_beside_that_of_time():
+    module = Turned((0, 2, 1, 3))
+    network = from_module(module, "float32")((7, 1))
+    assert any(call.values[0].primitive == "transpose" for call in network.body)
+    found = rolled_layers(network, (7, 1))
+    assert found is not None
+    x = np.random.default_rng(0).normal(size=(5, 7, 1)).astype(np.float32)
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(carried(found, x), wanted, atol=1e-6)
+
+
+def test_time_that_changes_places_with_items_is_left_alone():
+    network = from_module(Turned((0, 3, 1, 2)), "float32")((7, 1))
+    assert rolled_layers(network, (7, 1)) is None
+
+
 def test_a_loop_by_hand_is_rolled_up_the_same_for_every_length():
     translate = from_module(Loop(), "float32")
     short, long = rolled(translate((5, 1)), (5, 1)), rolled(translate((9, 1)), (9, 1))

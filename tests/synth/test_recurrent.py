@@ -14,6 +14,7 @@ from synth.recurrent.columns import Column
 from synth.recurrent.emission import tidy, to_program
 from synth.recurrent.maps import cheapest
 from synth.recurrent.search import _grows, candidates
+from synth.recurrent.teaching import words_of
 from synth.recurrent.traces import Channel, Teacher, observed, sampled_words
 
 
@@ -41,6 +42,12 @@ def best_text(teacher, words=300, seed=0):
     values = run(program, {c.name: fresh[:, :, i] for i, c in enumerate(teacher.channels)})
     assert (values == teacher.run(fresh)[0]).all()
     return to_python(program)
+
+
+def test_of_sequences_that_are_not_equally_long_the_common_part_is_a_word():
+    bits = (Channel("a", 0, 1), Channel("b", 0, 1))
+    batch = {"a": np.array([[1, 0, 1]]), "b": np.array([[0, 1]])}
+    assert words_of(bits, batch).tolist() == [[[1, 0], [0, 1]]]
 
 
 def test_addition_in_base_four_keeps_the_carry():

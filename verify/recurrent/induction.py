@@ -30,6 +30,8 @@ _WORDS, _LENGTH = 400, 48
 _SIZES = (np.inf, 0.1, 0.03)
 _SHARE = 0.2
 """Of the time that is left, for one attempt."""
+NEIGHBOURS = 8
+"""So many regions of a key are looked at, where a proof is checked, for one that holds an image."""
 _FAR = 4.0
 """An image that lies so many radii off gets a region of its own."""
 
@@ -98,6 +100,21 @@ class Work:
     low: np.ndarray
     high: np.ndarray
 
+    @staticmethod
+    def whole(regions: int, words: int, width: int) -> Work:
+        """All of every region, through every word."""
+        rows = regions * words
+        return Work(
+            np.repeat(np.arange(regions), words),
+            np.tile(np.arange(words), regions),
+            np.full((rows, width), -1.0),
+            np.full((rows, width), 1.0),
+        )
+
+    def pieces(self, count: int) -> Iterator[Work]:
+        while len(self.region):
+            yield self.take(count)
+
     def take(self, count: int) -> Work:
         part = self.picked(slice(max(0, len(self.region) - count), None))
         keep = slice(0, max(0, len(self.region) - count))
@@ -157,7 +174,7 @@ def recheck(evidence: Mapping[str, Any], setting: Setting) -> bool:
         return False
     if not _holds_start(regions, setting):
         return False
-    passed = passes(regions, setting, 4 * _PARTS, np.inf)
+    passed = passes(regions, setting, 4 * _PARTS, np.inf, neighbours=NEIGHBOURS)
     return passed is not None and passed.closed
 
 
@@ -171,8 +188,8 @@ def _holds_start(regions: Regions, setting: Setting) -> bool:
     form = Form(
         start, np.zeros((1, 1, start.shape[1])), np.full_like(start, setting.network.uncertainty)
     )
-    at, _ = _nearest(regions, key[None], form.centre)
-    return bool(at[0] >= 0 and (_reach(regions, at, form) <= regions.radius[at]).all())
+    at, _, reach = _led_to(regions, key[None], form, NEIGHBOURS)
+    return bool(at[0] >= 0 and (reach <= regions.radius[at]).all())
 
 
 def _reach(regions: Regions, target: np.ndarray, hidden: Form) -> np.ndarray:
@@ -225,34 +242,28 @@ def promoted(form: Form) -> Form:
 
 
 def passes(
-    regions: Regions, setting: Setting, most: int, deadline: float, far: float = np.inf
+    regions: Regions,
+    setting: Setting,
+    most: int,
+    deadline: float,
+    far: float = np.inf,
+    neighbours: int = 1,
 ) -> Passed | None:
     """Carries every region through every word of the period, in parts where the whole is too wide,
     at most `most` parts; None at the deadline.  An image whose centre is `far` radii off
-    counts as one of no region."""
-    words = np.array(
-        list(itertools.product(range(len(setting.alphabet)), repeat=regions.period)), np.int64
-    )
+    counts as one of no region; `neighbours` regions are looked at for one that holds an image."""
+    words = words_of_period(setting, regions.period)
     count, width = regions.centre.shape
-    rows = count * len(words)
-    work = Work(
-        np.repeat(np.arange(count), len(words)),
-        np.tile(np.arange(len(words)), count),
-        np.full((rows, width), -1.0),
-        np.full((rows, width), 1.0),
-    )
+    work = Work.whole(count, len(words), width)
     over: list[tuple[np.ndarray, np.ndarray]] = []
     lost: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    certain, parts = True, rows
-    while len(work.region):
+    certain, parts = True, len(work.region)
+    for part in work.pieces(_ROWS):
         if time.monotonic() > deadline:
             return None
-        part = work.take(_ROWS)
-        key, form, slack = _carried(regions, setting, part, words)
-        at, distance = _nearest(regions, key, form.centre)
+        key, form, slack = carried(regions, setting, part, words)
+        at, distance, reach = _led_to(regions, key, form, neighbours)
         known = at >= 0
-        reach = np.zeros_like(part.low)
-        reach[known] = _reach(regions, at[known], _selected(form, known))
         finite = np.isfinite(reach).all(axis=1)
         away = known & finite & (distance > far)
         excess = known & (reach > regions.radius[at]).any(axis=1)
@@ -260,12 +271,12 @@ def passes(
         split = failing & finite
         if split.any() and parts + split.sum() <= most:
             parts += int(split.sum())
-            work.add(part.picked(split).halves(_widest(form, part, split)))
+            work.add(part.picked(split).halves(widest(form, part, split)))
             failing &= ~split
         certain &= bool((slack[failing] > 0).all()) and bool(finite.all())
         outside = ~known | (away & failing)
         if outside.any():
-            new = _selected(form, outside)
+            new = selected(form, outside)
             lost.append((key[outside], new.low, new.high))
         excess &= failing & ~away
         over.append((at[excess], reach[excess]))
@@ -281,7 +292,35 @@ def passes(
     )
 
 
-def _widest(form: Form, part: Work, bad: np.ndarray) -> np.ndarray:
+def words_of_period(setting: Setting, period: int) -> np.ndarray:
+    """All words of the period's length, as numbers of symbols."""
+    return np.array(list(itertools.product(range(len(setting.alphabet)), repeat=period)), np.int64)
+
+
+def _led_to(
+    regions: Regions, key: np.ndarray, form: Form, neighbours: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each key and enclosure the region that holds it, else the nearest of the key (-1 where
+    it has none); how many radii off its centre, and how far the enclosure reaches in it."""
+    at, distance = nearest(regions, key, form.centre)
+    reach = np.zeros_like(form.centre)
+    known = at >= 0
+    reach[known] = _reach(regions, at[known], selected(form, known))
+    for rank in range(1, neighbours):
+        left = np.flatnonzero(known & (reach > regions.radius[at]).any(axis=1))
+        if not len(left):
+            break
+        part = selected(form, left)
+        other, offset = nearest(regions, key[left], part.centre, rank)
+        near = (other >= 0) & (offset <= 1)
+        left, other, part = left[near], other[near], selected(part, near)
+        further = _reach(regions, other, part)
+        inside = (further <= regions.radius[other]).all(axis=1)
+        at[left[inside]], reach[left[inside]] = other[inside], further[inside]
+    return at, distance, reach
+
+
+def widest(form: Form, part: Work, bad: np.ndarray) -> np.ndarray:
     """For each part that is to be split, the coordinate that carries most of its width."""
     width = part.low.shape[1]
     own = np.abs(form.generators[bad][:, :width]).sum(axis=2)
@@ -289,7 +328,7 @@ def _widest(form: Form, part: Work, bad: np.ndarray) -> np.ndarray:
     return np.asarray((own + 1e-9 * share).argmax(axis=1))
 
 
-def _carried(
+def carried(
     regions: Regions, setting: Setting, part: Work, words: np.ndarray
 ) -> tuple[np.ndarray, Form, np.ndarray]:
     """Keys and forms after the words, and the least slack of each on the way."""
@@ -313,41 +352,55 @@ def _carried(
     return key, form, least
 
 
-def _selected(form: Form, rows: np.ndarray) -> Form:
+def selected(form: Form, rows: np.ndarray) -> Form:
     return Form(form.centre[rows], form.generators[rows], form.radius[rows])
 
 
-def _nearest(
-    regions: Regions, wanted: np.ndarray, points: np.ndarray
+def nearest(
+    regions: Regions, wanted: np.ndarray, points: np.ndarray, rank: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each key and point the region of that key in whose coordinates the point is nearest, and
-    how many radii off its centre; -1 where the key has no region."""
+    """For each key and point the region of that key in whose coordinates the point is nearest, or
+    at another rank, and how many radii off its centre; -1 where the key has no such region."""
     own = len(regions.keys)
     kind = distinct_rows(np.concatenate([regions.keys, wanted]))[1]
     order = np.argsort(kind[:own], kind="stable")
     begin = np.searchsorted(kind[:own][order], kind[own:], side="left")
     count = np.searchsorted(kind[:own][order], kind[own:], side="right") - begin
-    best, least = np.full(len(wanted), -1), np.full(len(wanted), np.inf)
+    distance = np.full((len(wanted), max(1, int(count.max(initial=0)))), np.inf)
     radius = np.maximum(regions.radius, 1e-300)
     inverse = np.linalg.pinv(regions.vectors)
     for turn in range(int(count.max(initial=0))):
         rows = np.flatnonzero(count > turn)
         place = order[begin[rows] + turn]
-        offset = points[rows] - regions.centre[place]
-        turned = np.einsum("nij,nj->ni", inverse[place], offset)
-        distance = np.nan_to_num((np.abs(turned) / radius[place]).max(axis=1), nan=np.inf)
-        closer = (distance < least[rows]) | (best[rows] < 0)
-        best[rows[closer]], least[rows[closer]] = place[closer], distance[closer]
-    return best, least
+        turned = np.einsum("nij,nj->ni", inverse[place], points[rows] - regions.centre[place])
+        off = (np.abs(turned) / radius[place]).max(axis=1)
+        distance[rows, turn] = np.minimum(np.nan_to_num(off, nan=np.inf), np.finfo(float).max)
+    if rank >= distance.shape[1]:
+        return np.full(len(wanted), -1), np.full(len(wanted), np.inf)
+    ranked = np.argsort(distance, axis=1, kind="stable")[:, rank]
+    best = np.where(count > rank, order[np.minimum(begin + ranked, own - 1)], -1)
+    return best, np.where(count > rank, distance[np.arange(len(wanted)), ranked], np.inf)
+
+
+QUICK = ((0, _ROWS),)
+THOROUGH = ((_PARTS // 8, 4 * _MOST_ROWS), (_PARTS, 4 * _MOST_ROWS))
+"""How many parts of regions, and how many regions with words, an attempt may have."""
 
 
 def found(
-    setting: Setting, *, seed: int, deadline: float, reasons: list[str] | None = None
+    setting: Setting,
+    efforts: tuple[tuple[int, int], ...],
+    *,
+    seed: int,
+    last_start: float,
+    deadline: float,
+    reasons: list[str],
 ) -> Regions | None:
-    """Regions that prove the claim for words of any length; None where none were found."""
-    for most, rows in ((0, _ROWS), (_PARTS // 8, 4 * _MOST_ROWS), (_PARTS, 4 * _MOST_ROWS)):
+    """Regions that prove the claim for words of any length; None where none were found.  No attempt
+    is begun after `last_start`."""
+    for most, rows in efforts:
         for period, memory, size in _schedule(setting):
-            if time.monotonic() > deadline:
+            if time.monotonic() > last_start:
                 return None
             begun = _sampled(setting, period, memory, size, seed)
             if begun is None or len(begun.keys) * len(setting.alphabet) ** period > rows:
@@ -355,11 +408,10 @@ def found(
             far = _FAR if np.isfinite(size) else np.inf
             now = time.monotonic()
             until = now + _SHARE * (deadline - now)
-            closed, reason = _closed(begun, setting, most, until, far)
-            if reasons is not None:
-                reasons.append(f"period {period}, memory {memory}, size {size}: {reason}")
-            if closed is not None:
-                return closed
+            result, reason = closed(begun, setting, most, until, far)
+            reasons.append(f"period {period}, memory {memory}, size {size}: {reason}")
+            if result is not None:
+                return result
     return None
 
 
@@ -388,9 +440,10 @@ def _sampled(setting: Setting, period: int, memory: int, share: float, seed: int
     owner: list[int] = []
     clouds: list[np.ndarray] = []
     for i in range(len(first)):
-        for part in _divided(hidden[order[bounds[i] : bounds[i + 1]]], size):
+        cloud = hidden[order[bounds[i] : bounds[i + 1]]]
+        for part in divided(cloud, size):
             owner.append(i)
-            clouds.append(part)
+            clouds.append(cloud[part])
     if len(owner) > _KEYS or len(owner) * len(setting.alphabet) ** period > 4 * _MOST_ROWS:
         return None
     boxes = [_around(cloud) for cloud in clouds]
@@ -398,19 +451,20 @@ def _sampled(setting: Setting, period: int, memory: int, share: float, seed: int
     return Regions(period, memory, keys[first][owner], centre, vectors, radius)
 
 
-def _divided(cloud: np.ndarray, size: float) -> list[np.ndarray]:
-    """Parts of a cloud of points (n, h) no wider than `size`, cut at the widest gaps."""
-    done, left = [], [cloud]
+def divided(cloud: np.ndarray, size: float) -> list[np.ndarray]:
+    """The rows of parts of a cloud of points (n, h) no wider than `size`, cut at widest gaps."""
+    done, left = [], [np.arange(len(cloud))]
     while left:
-        part = left.pop()
+        rows = left.pop()
+        part = cloud[rows]
         if len(part) < 2 or np.ptp(part, axis=0).max() <= size:
-            done.append(part)
+            done.append(rows)
             continue
         ordered = np.sort(part, axis=0)
         gaps = np.diff(ordered, axis=0)
         at, axis = np.unravel_index(int(gaps.argmax()), gaps.shape)
         below = part[:, axis] <= ordered[at, axis]
-        left += [part[~below], part[below]]
+        left += [rows[~below], rows[below]]
     return done
 
 
@@ -460,8 +514,13 @@ def _visited(
     return np.concatenate(keys), np.concatenate(clouds)
 
 
-def _closed(
-    regions: Regions, setting: Setting, most: int, deadline: float, far: float
+def closed(
+    regions: Regions,
+    setting: Setting,
+    most: int,
+    deadline: float,
+    far: float,
+    overshoot: float = 1.05,
 ) -> tuple[Regions | None, str]:
     """The regions grown until they are closed, and what stopped that."""
     begun, widest = len(regions.keys), 8 * float(regions.radius.max()) + 1
@@ -478,7 +537,7 @@ def _closed(
             )
         radius = regions.radius.copy()
         np.maximum.at(radius, passed.target, passed.reach)
-        grown = np.where(radius > regions.radius, 1.05 * radius + 1e-7, radius)
+        grown = np.where(radius > regions.radius, overshoot * radius + 1e-7, radius)
         if (grown > widest).any():
             return None, "a region grows without end"
         regions = replace(regions, radius=grown)
