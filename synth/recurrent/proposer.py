@@ -15,7 +15,13 @@ import numpy as np
 from dsl.claim import Hypothesis
 from dsl.program import Assign, Call, Comprehension, Expr, Literal, Loop, Program, size
 from synth.problem import Problem
-from synth.recurrent.automata import Automaton, learned, numbers_of, taught
+from synth.recurrent.automata import (
+    Automaton,
+    learned,
+    numbers_of,
+    roughly_learned,
+    taught,
+)
 from synth.recurrent.columns import Column
 from synth.recurrent.emission import to_program
 from synth.recurrent.search import candidates
@@ -28,6 +34,8 @@ _FEW = 600
 """So many words are enough beside a machine, all of whose moves are seen."""
 _LEARNING = 0.25
 """Of the time, for learning a machine."""
+_ROUGHLY = 0.4
+"""Of the time that is left, for the machine of short words, which is wrong on some long ones."""
 _SEARCH = 0.7
 """Of the time that is left, for programs that are shorter than the machine's table."""
 
@@ -43,6 +51,10 @@ def propose(problem: Problem) -> Iterator[Hypothesis]:
     if found is not None:
         yield from _beside(problem, teacher, found, rng)
         return
+    rough = roughly_learned(teacher, rng, until)
+    if rough is not None:
+        middle = time.monotonic() + _ROUGHLY * problem.time_left
+        yield from _beside(replace(problem, deadline=middle), teacher, rough, rng)
     traces = _traces(problem, teacher, rng)
     inputs = tuple(problem.target.domain.types.items())
     for candidate in candidates(teacher, traces, deadline=problem.deadline, seed=problem.seed):
