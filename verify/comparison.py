@@ -27,6 +27,9 @@ from verify.vectors import Box, box_of
 from verify.violations import Problem
 
 _SOFTMAX_SLACK = Fraction(1, 2**17)
+_TILES, _CHUNK = 4096, 256
+_OVERLAP = 1e-9
+"""By so much of a side the parts of a box overlap, so that rounding leaves no gap."""
 """Scores further apart than this stay apart and in order through a float32 softmax."""
 _SAMPLES = 1024
 _NEGLIGIBLE = 1e-4
@@ -125,26 +128,26 @@ def network_outputs(
 
 def _refuse_overflow(target: Target, network: Program, translate: Translator, source: View) -> None:
     try:
-        refuse_overflow(network, _packed_box(target, translate, source), target.claim.dtype)
+        box = box_of(target.domain)
+        assert box is not None
+        whole = _packed_boxes(translate, source, box.low[None], box.high[None])
+        refuse_overflow(network, whole, target.claim.dtype)
     except Unbounded as reason:
         raise Untranslatable(str(reason)) from None
 
 
-def _packed_box(target: Target, translate: Translator, source: View) -> intervals.Box:
-    """What the packed inputs lie between, (1, *shape)."""
-    box = box_of(target.domain)
-    assert box is not None
-    graph = translate.rows.builder.graph()
-    found = ranges(graph, box.low[None], box.high[None], refine=False)
-    return intervals.Box(
-        *(ends[source.node][0][source.places][None] for ends in (found.low, found.high))
-    )
+def _packed_boxes(
+    translate: Translator, source: View, low: np.ndarray, high: np.ndarray
+) -> intervals.Box:
+    """What the packed inputs lie between, (B, *shape), where inputs are between ends (B, d)."""
+    found = ranges(translate.rows.builder.graph(), low, high, refine=False)
+    return intervals.Box(*(ends[source.node][:, source.places] for ends in (found.low, found.high)))
 
 
-def rounding_of(target: Target) -> float:
+def rounding_of(target: Target, tiles: int = 1) -> float:
     """How far any output of the runtime may be from the real function of the stored weights, on
-    the whole domain (without a softmax at the end, where only the order of outputs counts).
-    Raises Untranslatable where that is not known."""
+    the whole domain (without a softmax at the end, where only the order of outputs counts): the
+    greatest bound on any of at most so many parts.  Raises Untranslatable where none is known."""
     box = box_of(target.domain)
     network = target.network(packed_shape(target))
     if box is None or network is None:
@@ -157,18 +160,43 @@ def rounding_of(target: Target) -> float:
     builder.input(len(box.low))
     translate = translator(builder, box)
     source = packed_view(target, translate, packed_shape(target), 0.0)
+    worst = 0.0
+    low, high = _tiles(box, tiles)
     try:
-        found = rounded(network, _packed_box(target, translate, source), target.claim.dtype)
+        for start in range(0, len(low), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            packed = _packed_boxes(translate, source, low[part], high[part])
+            found = rounded(network, packed, target.claim.dtype)
+            worst = max(worst, float(found.error.max(initial=0.0)))
     except Unbounded as reason:
         raise Untranslatable(str(reason)) from None
-    return float(found.error.max(initial=0.0)) + slack
+    return worst + slack
+
+
+def _tiles(box: Box, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most so many parts, (n, d) each, that cover a box, every side in equally many."""
+    moving = np.flatnonzero(box.high > box.low)
+    per = int(most ** (1 / max(len(moving), 1)) + 1e-9)
+    axes = [np.array([0])] * len(box.low)
+    for axis in moving:
+        axes[axis] = np.arange(per)
+    place = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(box.low))
+    width = box.high - box.low
+    low = np.maximum(box.low + width * (place / per - _OVERLAP), box.low)
+    high = np.minimum(box.low + width * ((place + 1) / per + _OVERLAP), box.high)
+    return low, high
 
 
 def blurred(target: Target) -> tuple[float, str]:
     """The runtime's distance from real arithmetic as in `rounding_of`, and, where it is so great
     that a proof in real arithmetic would say little about the runtime, the reason why; else ""."""
+    error, blur = _blurred(target, 1)
+    return (error, blur) if not blur else _blurred(target, _TILES)
+
+
+def _blurred(target: Target, tiles: int) -> tuple[float, str]:
     try:
-        error = rounding_of(target)
+        error = rounding_of(target, tiles)
     except Untranslatable as reason:
         return np.inf, f"how far the runtime is from real arithmetic is not known: {reason}"
     decode = target.claim.decode

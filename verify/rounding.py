@@ -88,10 +88,10 @@ class Setting:
     largest: float
     most: int = 2**53
 
-    def gamma(self, terms: int) -> float:
-        """The relative error of a sum of so many products, in any order."""
+    def gamma(self, terms: Any) -> Any:
+        """The relative error of a sum of so many products, in any order; of several, each."""
         total = terms * self.unit
-        if total >= 0.5:
+        if np.max(total, initial=0.0) >= 0.5:
             raise Unbounded("a sum too long for this precision")
         return total / (1.0 - total)
 
@@ -228,7 +228,7 @@ def _products(
     whole = op.numpy(a.size, b.size, **options)
     if not (whole <= setting.largest).all():
         raise Unbounded(f"an overflow in {op.name}")
-    terms = _terms(op.name, a.box, b.box)
+    terms = _terms(op.name, a, b)
     error = op.numpy(a.error, b.size, **options) + op.numpy(a.size, b.error, **options)
     if bias:
         shape = (-1, *(1,) * (b.box.low.ndim - 2)) if op.name == "conv" else bias[0].error.shape
@@ -261,14 +261,20 @@ def _several_products(
     return moved * _ROOM + (setting.gamma(terms + len(args)) + 1e-12) * whole + tiny
 
 
-def _terms(name: str, a: Box, b: Box) -> int:
-    match name:
-        case "conv":
-            return math.prod(b.shape[1:])
-        case "einsum":
-            return max(math.prod(a.shape[1:]), math.prod(b.shape))
+def _terms(name: str, a: Rounded, b: Rounded) -> Any:
+    """How many products are added up, for each output or for any; those with an exact 0 of a
+    matrix are 0, and adding them rounds nothing."""
+    match name, b.box.shape:
+        case "conv", shape:
+            return math.prod(shape[1:])
+        case "einsum", shape:
+            return max(math.prod(a.box.shape[1:]), math.prod(shape))
+        case "linear", (_, _):
+            return np.count_nonzero(b.size, axis=1)
+        case "matmul", (_, _):
+            return np.count_nonzero(b.size, axis=0)
         case _:
-            return a.shape[-1] if a.shape else 1
+            return a.box.shape[-1] if a.box.shape else 1
 
 
 def _sums(

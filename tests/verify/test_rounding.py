@@ -250,3 +250,20 @@ def test_the_runtime_itself_disagrees(exploit: Any) -> None:
 def test_every_rule_is_met_by_some_network_of_these_tests() -> None:
     used = {call.primitive for seed in range(27) for _, call in bindings(random_network(seed))}
     assert {"linear", "layer_norm", "softmax", "mean", "exp", "gelu", "tanh"} <= used
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_exact_zeros_of_a_matrix_round_nothing(turned: bool) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(200, 4)).astype(np.float32)
+    weight[3:, :3] = 0.0
+    name, held = ("linear", weight.T.copy()) if turned else ("matmul", weight)
+    call = Call(name, (Variable("x"), Constant("w")))
+    network = Program(
+        "network", (("x", None),), (Assign(("y",), (call,)),), Variable("y"), (("w", held),)
+    )
+    x = rng.normal(size=(50, 200)).astype(np.float32)
+    found = rounded(network, Box(x.astype(float), x.astype(float)), "float32", exact_input=True)
+    exact = x.astype(np.float64) @ weight.astype(np.float64)
+    assert (np.abs((x @ weight).astype(np.float64) - exact) <= found.error).all()
+    assert found.error[:, :3].max() < 2e-6 < found.error[:, 3].max()
