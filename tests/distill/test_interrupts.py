@@ -137,7 +137,7 @@ def test_an_interrupt_ends_a_check_within_two_seconds(
     content = json.loads(path.read_text())
     content["task"]["domain"] = "a: int[0..5999], b: int[0..5999]"
     path.write_text(json.dumps(sealed(content)))
-    code, seconds = interrupted(["check", "out", *independent], until="", wait=3.0)
+    code, seconds = interrupted(["check", "out", *independent], until="", wait=1.5)
     assert code == 130
     assert seconds < SECONDS
 
