@@ -149,9 +149,7 @@ def _extreme(decode: Decode, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if scores.shape[-1] == 1:
             margins = np.where(np.isnan(scores[..., 0]), np.nan, np.inf)
         else:
-            top = np.partition(scores, -2, axis=-1)[..., -2:].astype(np.float64)
-            margins = top[..., 1] - top[..., 0]
-            margins = np.where(np.isnan(scores).any(-1), np.nan, margins)
+            margins = _ahead(scores, index)
     return _labelled(decode, index), margins
 
 
@@ -161,6 +159,16 @@ def _index(decode: Decode, raw: np.ndarray) -> np.ndarray:
     if decode.tie == "high":
         return np.asarray(raw.shape[-1] - 1 - extreme(raw[..., ::-1], axis=-1))
     return np.asarray(extreme(raw, axis=-1))
+
+
+def _ahead(scores: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """How far the entries at `index` of the last axis, the greatest, are ahead of all others; NaN
+    where any is NaN, which `index` then points at."""
+    rest = scores.reshape(-1, scores.shape[-1]).copy()
+    rows, places = np.arange(len(rest)), index.reshape(-1)
+    best = rest[rows, places].astype(np.float64)
+    rest[rows, places] = -np.inf
+    return np.asarray((best - rest.max(axis=-1)).reshape(index.shape))
 
 
 def _leading(scores: np.ndarray, tie: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
