@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from distill import suggestion
+from distill.circuits import Circuits, circuits
 from distill.frontends.parameters import orbax_item
 from distill.frontends.registry import declared, frontend, required
 from distill.frontends.source import Source
@@ -45,6 +46,7 @@ class Finding:
     dtype: str = "float32"
     outputs: tuple[int, ...] = ()
     whole_outputs: bool = False
+    circuits: Circuits | None = None
     problem: DistillError | None = None
 
 
@@ -96,7 +98,8 @@ def _on_domain(path: Path, domain: str | None, given: Mapping[str, str]) -> Find
     source = Source(task.folder, task.model, str(task.table.get("arch", "")), target.claim.dtype)
     if program is None:
         program = required(source, packed.shape[1:])
-    return checked(program, packed, target.runtime, values=True)
+    finding = checked(program, packed, target.runtime, values=True)
+    return replace(finding, circuits=circuits(target))
 
 
 def _alone(path: Path, given: Mapping[str, str]) -> Finding:
@@ -247,6 +250,8 @@ def lines(finding: Finding) -> list[str]:
         )
     if finding.values:
         found += str(Statistics(_ROWS, finding.values)).splitlines()
+    if finding.circuits is not None:
+        found += finding.circuits.lines()
     return found
 
 
@@ -286,6 +291,8 @@ def _table(parts: Any, finding: Finding, following: str) -> dict[str, Any]:
                 row.name: [row.low, row.high, row.distinct, row.rank] for row in finding.values
             },
         }
+    if finding.circuits is not None:
+        table |= finding.circuits.table()
     return table
 
 

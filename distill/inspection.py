@@ -14,6 +14,8 @@ from dsl.errors import DistillError
 
 _ROWS = 512
 _MOST_DISTINCT = 64
+_LARGE = 1e100
+"""What stands for the infinities of masks where values are squared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,8 @@ def summary(name: str, operation: str, value: np.ndarray) -> Values:
     flat = value.reshape(len(value), -1).astype(np.float64)
     finite = np.nan_to_num(flat)
     distinct = len(np.unique(finite, axis=0))
-    centred = finite - finite.mean(0)
+    held = np.clip(finite, -_LARGE, _LARGE)
+    centred = held - held.mean(0)
     if centred.shape[1] > _ROWS:
         centred = centred @ np.random.default_rng(0).standard_normal((centred.shape[1], _ROWS))
     power = np.linalg.svd(centred, compute_uv=False) ** 2

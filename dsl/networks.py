@@ -6,7 +6,7 @@ variables and constants, and axis 0 of what depends on an input is the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,14 @@ def bindings(network: Program) -> Iterator[tuple[str, Call]]:
                 raise ValueError(f"{network.name} is no network: {statement}")
 
 
-def trace(network: Program, *packed: np.ndarray, dtype: Any = None) -> dict[str, np.ndarray]:
-    """Every value of a network on a batch, by name, inputs included.
+def trace(
+    network: Program,
+    *packed: np.ndarray,
+    dtype: Any = None,
+    changed: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
+) -> dict[str, np.ndarray]:
+    """Every value of a network on a batch, by name, inputs included; those `changed` go on as what
+    their function gives.
 
     `dtype=np.float64` evaluates with weights and inputs widened; `dtype=object` leaves exact
     inputs as they are and takes each weight as the fraction that it is.
@@ -40,6 +46,8 @@ def trace(network: Program, *packed: np.ndarray, dtype: Any = None) -> dict[str,
             for arg in call.args
         ]
         values[name] = _applied(call, arguments, dtype)
+        if changed and name in changed:
+            values[name] = changed[name](values[name])
     return {name: value for name, value in values.items() if isinstance(name, str)}
 
 

@@ -7,7 +7,7 @@ values come from the language's own evaluator, so a feature means here what it m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -207,6 +207,12 @@ def answers(sample: Sample, kinds: dict[str, t.Type], view: View) -> np.ndarray 
         return None
     kinds_of = {part.dtype.kind for part in parts}
     return np.concatenate(parts) if len(kinds_of) == 1 and "O" not in kinds_of else None
+
+
+def unpadded(sample: Sample) -> Iterator[Observations]:
+    """The groups of a sample in the order of a grid's places."""
+    for bucket in _bucketed(sample):
+        yield from bucket
 
 
 def _bucketed(sample: Sample) -> list[list[Observations]]:
