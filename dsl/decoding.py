@@ -39,7 +39,12 @@ def _side_by_side(claim: Claim, batch: Batch) -> np.ndarray | None:
         return None
     match claim.pack:
         case Call("list", args) if args and all(isinstance(a, (Variable, Literal)) for a in args):
-            columns = [values_of(arg, batch, "pack") for arg in args]
+            columns = [
+                np.asarray(batch[arg.name])
+                if isinstance(arg, Variable) and arg.name in batch
+                else values_of(arg, batch, "pack")
+                for arg in args
+            ]
         case _:
             return None
     if any(column.ndim != 1 or column.dtype != np.int64 for column in columns):

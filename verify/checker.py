@@ -737,7 +737,8 @@ def _same(ours: Any, theirs: Any, tolerance: float) -> bool:
 def _bytes(values: np.ndarray) -> bytes:
     """Decoded values in the form that the evidence's digest was made of."""
     if values.dtype.kind in "iub":
-        return np.ascontiguousarray(values.astype(np.int64)).tobytes()
+        fits = values.size == 0 or (values.min() >= -128 and values.max() <= 127)
+        return np.ascontiguousarray(values.astype(np.int8 if fits else np.int64)).tobytes()
     if values.dtype.kind == "f":
         return np.ascontiguousarray(values.astype(np.float64)).tobytes()
     return repr(values.tolist()).encode()

@@ -37,6 +37,7 @@ _OTHERS = 512
 _AUDITED = 16
 """So many inputs of a batch are read again where prefixes were shared."""
 _UNITS = 16
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +134,18 @@ def tally(
         return Tally(0)
     evaluation = target.evaluate(batch) if shared is None else shared
     margins = evaluation.margins
-    if np.isnan(margins).any():
+    closest = int(np.argmin(margins))  # NaN counts as the least
+    if np.isnan(margins[closest]):
         return Tally(count, broken=True)
     same = agreeing(program, batch, evaluation.values, target.claim.decode)
-    wrong, near = np.flatnonzero(~same), np.flatnonzero(margins <= noise)
-    again = margins <= noise
+    wrong = np.flatnonzero(~same)
+    near = np.flatnonzero(margins <= noise) if margins[closest] <= noise else _NONE
+    again = near
     if shared is not None:
-        again[np.linspace(0, count - 1, min(count, _AUDITED)).astype(int)] = True
-    doubtful = np.flatnonzero(same if every else same & again)
+        audited = np.linspace(0, count - 1, min(count, _AUDITED)).astype(int)
+        again = np.union1d(near, audited)
+    doubtful = np.flatnonzero(same) if every else again[same[again]]
     unsettled = _unsettled(program, target, batch, doubtful)
-    closest = int(np.argmin(margins))
     return Tally(
         count,
         hashlib.sha256(canonical(evaluation.values)).digest(),
@@ -267,9 +270,11 @@ def arithmetic(target: Target, near: int = 0) -> str:
 
 
 def canonical(values: np.ndarray) -> bytes | memoryview:
-    """Decoded values in a form that does not depend on storage: for the digest."""
+    """Decoded values in a form that does not depend on storage: for the digest.  Whole numbers that
+    all fit are bytes: to hash eight times as much would take longer than a small network."""
     if values.dtype.kind in "iub":
-        return np.ascontiguousarray(values, np.int64).data
+        low, high = values.min(initial=0), values.max(initial=0)
+        return np.ascontiguousarray(values, np.int8 if -128 <= low <= high < 128 else np.int64).data
     if values.dtype.kind == "f":
         return np.ascontiguousarray(values, np.float64).data
     return repr(values.tolist()).encode()

@@ -5,4 +5,4 @@ def program(a, b):
     output   argmax of the network's outputs
     verdict  PROVED  the program equals the network on all 961 inputs
     """
-    return int(a - (b + b) > -1)
+    return int(a >= 2 * b)
