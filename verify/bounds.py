@@ -16,7 +16,8 @@ from typing import assert_never
 import numpy as np
 
 from verify.graph import TINY, Affine, Function, Graph, Input, Product, accumulated
-from verify.relaxations import FUNCTIONS, UNIT, product_planes, product_range
+from verify.relaxations import FUNCTIONS, UNIT, Band, product_planes, product_range
+from verify.zonotopes import Symbols, Zonotope
 
 CHUNK_ENTRIES = 1 << 15
 """Rows are carried backwards in chunks of about this many entries, to stay in the cache."""
@@ -60,6 +61,9 @@ class Ranges:
     low: list[np.ndarray] = field(default_factory=list)
     high: list[np.ndarray] = field(default_factory=list)
     deadline: float = math.inf
+    symbols: Symbols | None = None
+    forms: dict[int, Zonotope] = field(default_factory=dict)
+    bands: dict[int, Band] = field(default_factory=dict)
     slopes: dict[int, Slopes | PairSlopes] = field(default_factory=dict)
     noise: dict[int, np.ndarray] = field(default_factory=dict)
 
@@ -90,16 +94,22 @@ def ranges(
     known: dict[int, tuple[np.ndarray, np.ndarray]] | None = None,
     *,
     refine: bool = True,
+    forward: bool = False,
     deadline: float = math.inf,
 ) -> Ranges:
     """Bounds of all nodes on boxes (B, d); `known` has bounds that hold already (of parents).
+
+    With `forward`, linear forms are carried along (see verify.zonotopes); with `refine`, what a
+    relaxation depends on is bounded by backward substitution.
 
     Where a function has no bounds, on a pole, they are infinite or not a number, and so is all
     that depends on them: neither is ever below 0, so nothing is proven by them.  Raises
     OutOfTime after the deadline.
     """
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        return _ranges(Ranges(graph, low, high, deadline=deadline), known, refine)
+        symbols = Symbols(len(low)) if forward else None
+        state = Ranges(graph, low, high, deadline=deadline, symbols=symbols)
+        return _ranges(state, known, refine)
 
 
 def _ranges(
@@ -122,6 +132,8 @@ def _ranges(
         result.high.append(top)
         if known is not None and number in known:
             _intersect(result, number, *known[number])
+        if result.symbols is not None and graph.inner[number]:
+            _carry(result, result.symbols, number)
         if refine and graph.tight[number] and not graph.simple[number]:
             _refine(result, number)
     return result
@@ -181,6 +193,9 @@ def _function_range(state: Ranges, number: int, node: Function) -> tuple[np.ndar
         lines.high - lines.low + (lines.high_slope - lines.low_slope) * high,
     )
     state.slopes[number] = Slopes(middle, half, offset, loss + carried + noise, gap)
+    if state.symbols is not None:
+        state.bands[number] = function.band(lines, low, high)
+        state.noise[number] = noise
     return bottom - noise, top + noise
 
 
@@ -203,6 +218,29 @@ def _product_range(state: Ranges, number: int, node: Product) -> tuple[np.ndarra
     carried += accumulated(node.size + 8, UNIT) * (np.abs(offset) + np.abs(loss))
     state.slopes[number] = PairSlopes(planes.left, planes.right, offset, loss + carried + noise)
     return bottom - noise, top + noise
+
+
+def _carry(state: Ranges, symbols: Symbols, number: int) -> None:
+    """The node as a linear form of the symbols, and the bounds of that."""
+    node, forms = state.graph.nodes[number], state.forms
+    match node:
+        case Input():
+            form = symbols.inputs(state.box_low, state.box_high)
+        case Affine(terms=terms):
+            form = symbols.affine(node, [forms[s] for s, _ in terms], state.noise[number])
+        case Function(source=source):
+            band = state.bands[number]
+            sides = [(band.slope, forms[source])]
+            form = symbols.enclosed(sides, band.offset, band.loss, state.noise[number])
+        case Product(left=left, right=right):
+            pair = state.slopes[number]
+            assert isinstance(pair, PairSlopes)
+            sides = [(pair.left, forms[left]), (pair.right, forms[right])]
+            form = symbols.enclosed(sides, pair.offset, pair.loss)
+        case _:
+            assert_never(node)
+    forms[number] = form
+    _intersect(state, number, *form.ends)
 
 
 def _intersect(state: Ranges, number: int, low: np.ndarray, high: np.ndarray) -> None:

@@ -27,10 +27,13 @@ from verify.boxes import (
     taken,
 )
 from verify.halving import blame_of, curved_weights, excess_of, parts_of, splittable, worst_pairs
-from verify.violations import Pairs, Problem, Weighing, clipped, share_above, weighed
+from verify.shares import refuted_of, unproven_of
+from verify.violations import Pairs, Problem, Weighing, clipped, weighed
 
 BATCH = 256
 _BATCH_ENTRIES = 1_500_000
+_FORM_ENTRIES = 1 << 23
+"""Linear forms of a batch are carried forwards where no node's have more entries than this."""
 _GRACE = 0.5
 
 
@@ -164,7 +167,17 @@ def _examine(search: Search, batch: list[OpenBox], deadline: float) -> None:
     """Bounds, exclusion, clipping, attack, refutation, halving."""
     problem = search.problem
     low, high = np.stack([b.low for b in batch]), np.stack([b.high for b in batch])
-    state = ranges(problem.graph, low, high, _known(search, batch), deadline=deadline)
+    # Many boxes with bounds that are a little wider are worth more than few.
+    forward = len(batch) * problem.graph.form_entries <= _FORM_ENTRIES
+    state = ranges(
+        problem.graph,
+        low,
+        high,
+        _known(search, batch),
+        refine=not forward,
+        forward=forward,
+        deadline=deadline,
+    )
     pairs = surviving(state, problem)
     state.deadline = math.inf
     pair_low, pair_high, feasible = clipped(pairs, low[pairs.box], high[pairs.box], problem.whole)
@@ -318,106 +331,33 @@ def _halve(
         search.complete = False
         _points(search, low[~can], high[~can])
     rows = np.flatnonzero(can)
+    if not len(rows):
+        return
     inherited = _packed(state, boxes[rows])
     # The rows' sum at its greatest, in the units of the scores: what halving has to take away.
     excess = np.where(can, excess_of(pairs, weights, worst, low, high), 0.0)
-    for part in parts_of(search, rows, low[rows], high[rows], score[rows], excess[rows]):
-        source = inherited[np.searchsorted(rows, part.rows)]
-        if search.goal == "decide":
-            push(search, part.low, part.high, weighing.bound[worst[part.rows]], source)
-            continue
-        unproven = _unproven(search, pairs, weighing, boxes[part.rows], part.low, part.high)
-        refuted = _refuted(search, wrong, boxes[part.rows], part.low, part.high)
-        refuted = np.minimum(refuted, unproven)
-        done = unproven <= 0
-        search.record("proven", part.low[done], part.high[done])
-        order = search.volume(part.low, part.high) * (unproven - refuted)
-        kept = ~done
-        push(
-            search,
-            part.low[kept],
-            part.high[kept],
-            order[kept],
-            source[kept],
-            unproven[kept],
-            refuted[kept],
-        )
-
-
-def _unproven(
-    search: Search,
-    pairs: Pairs,
-    weighing: Weighing,
-    boxes: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-) -> np.ndarray:
-    """An upper bound of the share of each part (of `boxes`) where some violation is possible.
-
-    Each violation needs every row, and every combination of rows, to be >= 0; the least of these
-    shares counts, and they are summed over the violations.
-    """
-    place = np.full(int(boxes.max(initial=0)) + 1, -1)
-    place[boxes] = np.arange(len(boxes))
-    used = np.flatnonzero(
-        (pairs.box < len(place)) & (place[np.minimum(pairs.box, len(place) - 1)] >= 0)
+    part = parts_of(search, rows, low[rows], high[rows], score[rows], excess[rows])
+    source = inherited[np.searchsorted(rows, part.rows)]
+    if search.goal == "decide":
+        push(search, part.low, part.high, weighing.bound[worst[part.rows]], source)
+        return
+    unproven, ease = unproven_of(search, pairs, weighing, boxes[part.rows], part.low, part.high)
+    refuted = refuted_of(search, wrong, boxes[part.rows], part.low, part.high)
+    refuted = np.minimum(refuted, unproven)
+    done = unproven <= 0
+    search.record("proven", part.low[done], part.high[done])
+    share = unproven - refuted
+    order = search.volume(part.low, part.high) * share * np.maximum(ease, 1.0 - share)
+    kept = ~done
+    push(
+        search,
+        part.low[kept],
+        part.high[kept],
+        order[kept],
+        source[kept],
+        unproven[kept],
+        refuted[kept],
     )
-    part = place[pairs.box[used]]
-    combined = np.einsum("pk,pkd->pd", weighing.weights[used], pairs.coefficients[used])
-    constant = np.einsum("pk,pk->p", weighing.weights[used], pairs.constants[used])
-    share = _share(search, combined, constant, low[part], high[part])
-    width = pairs.coefficients.shape[1]
-    if width > 1:
-        each = np.repeat(part, width)
-        rows = pairs.coefficients[used].reshape(len(each), -1)
-        one = _share(search, rows, pairs.constants[used].ravel(), low[each], high[each])
-        share = np.minimum(share, one.reshape(-1, width).min(1))
-    total = np.zeros(len(boxes))
-    np.add.at(total, part, share)
-    return np.minimum(total, 1.0)
-
-
-def _refuted(
-    search: Search, wrong: Pairs, boxes: np.ndarray, low: np.ndarray, high: np.ndarray
-) -> np.ndarray:
-    """A lower bound of the share of each part where the violation at the centre takes place."""
-    result = np.zeros(len(boxes))
-    known = {int(box): row for row, box in enumerate(wrong.box)}
-    part = np.array([i for i, box in enumerate(boxes) if int(box) in known], np.intp)
-    if not len(part):
-        return result
-    row = np.array([known[int(boxes[i])] for i in part], np.intp)
-    missing = np.zeros(len(part))
-    for k in range(wrong.coefficients.shape[1]):
-        first = wrong.violation[row]
-        members = search.problem.padded[first]
-        fresh = np.full(len(row), k == 0) | (members[:, k] != members[:, 0])
-        outside = _share(
-            search,
-            -wrong.coefficients[row, k],
-            search.problem.doubt - wrong.constants[row, k],
-            low[part],
-            high[part],
-        )
-        missing += np.where(fresh, outside, 0.0)
-    result[part] = np.maximum(0.0, 1.0 - missing)
-    return result
-
-
-def _share(
-    search: Search,
-    coefficients: np.ndarray,
-    constants: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-) -> np.ndarray:
-    """`share_above` over the inputs that vary; for integers, only whether there is any."""
-    free = search.unit > 0
-    fixed = (coefficients * low)[:, ~free].sum(1) + constants
-    share = share_above(coefficients[:, free], fixed, low[:, free], high[:, free])
-    if search.problem.whole.any():
-        return np.where(share > 0, 1.0, 0.0)
-    return share
 
 
 def _points(search: Search, low: np.ndarray, high: np.ndarray) -> None:

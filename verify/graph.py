@@ -42,6 +42,11 @@ class Matrix:
         return abs(self.transposed)
 
     @cached_property
+    def single(self) -> Any:
+        """M transposed, in float32."""
+        return self.transposed.astype(np.float32)
+
+    @cached_property
     def terms(self) -> int:
         """The most entries that any row has."""
         if isinstance(self.values, np.ndarray):
@@ -129,6 +134,21 @@ class Product:
 Node: TypeAlias = Input | Affine | Function | Product
 
 
+def sources(node: Node) -> tuple[int, ...]:
+    """The nodes that a node is made from."""
+    match node:
+        case Input():
+            return ()
+        case Affine(terms=terms):
+            return tuple(source for source, _ in terms)
+        case Function(source=source):
+            return (source,)
+        case Product(left=left, right=right):
+            return (left, right)
+        case _:
+            assert_never(node)
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """Nodes in an order in which each comes after those that it uses."""
@@ -163,6 +183,26 @@ class Graph:
                 case _:
                     assert_never(node)
         return tuple(result)
+
+    @cached_property
+    def inner(self) -> tuple[bool, ...]:
+        """For each node whether a tight node that is not simple is made from it, or is it."""
+        result = [
+            tight and not simple for tight, simple in zip(self.tight, self.simple, strict=True)
+        ]
+        for number in range(len(self.nodes) - 1, -1, -1):
+            if result[number]:
+                for source in sources(self.nodes[number]):
+                    result[source] = True
+        return tuple(result)
+
+    @cached_property
+    def form_entries(self) -> int:
+        """The most entries that a linear form of an inner node has, for one box (see
+        verify.zonotopes)."""
+        inner = [node for node, used in zip(self.nodes, self.inner, strict=True) if used]
+        symbols = sum(node.size for node in inner if not isinstance(node, Affine))
+        return symbols * max((node.size for node in inner), default=0)
 
     @cached_property
     def relu_only(self) -> tuple[bool, ...]:

@@ -31,6 +31,12 @@ class Part:
         )
 
 
+def joined(parts: list[Part]) -> Part:
+    """All of the parts in one."""
+    columns = zip(*((p.rows, p.low, p.high, p.score, p.excess) for p in parts), strict=True)
+    return Part(*(np.concatenate(column) for column in columns))
+
+
 def splittable(search: Search, score: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Which inputs of each box can be halved at all."""
     width = high - low
@@ -66,7 +72,7 @@ def parts_of(
     high: np.ndarray,
     score: np.ndarray,
     excess: np.ndarray,
-) -> list[Part]:
+) -> Part:
     """The boxes halved once, and the halves again, at most to eighths, while the bound would still
     be above 0 everywhere if it fell by half of what the input that was halved accounts for."""
     whole = search.problem.whole
@@ -81,7 +87,7 @@ def parts_of(
             if again.any():
                 found += _halves(search, part.chosen(again), whole)
         parts = found
-    return parts
+    return joined(parts)
 
 
 def _halves(search: Search, part: Part, whole: np.ndarray) -> list[Part]:

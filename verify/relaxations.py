@@ -32,6 +32,15 @@ class Lines:
     high: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class Band:
+    """`|f(x) - slope * x - offset| <= loss`, entry by entry, (B, n) each."""
+
+    slope: np.ndarray
+    offset: np.ndarray
+    loss: np.ndarray
+
+
 class Relaxed(ABC):
     """A function of one variable with all that its bounds need."""
 
@@ -50,6 +59,18 @@ class Relaxed(ABC):
         self, low: np.ndarray, high: np.ndarray, parameter: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Bounds of the function on intervals."""
+
+    def band(self, lines: Lines, low: np.ndarray, high: np.ndarray) -> Band:
+        """The function between two parallel lines, from a line below it and one above."""
+        slope, half = (
+            (lines.low_slope + lines.high_slope) / 2,
+            (lines.high_slope - lines.low_slope) / 2,
+        )
+        apart = np.maximum(half * low, half * high)
+        size = (np.abs(slope) + np.abs(half)) * np.maximum(np.abs(low), np.abs(high))
+        loss = (lines.high - lines.low) / 2 + apart
+        loss += 8 * UNIT * (size + np.abs(lines.high) + np.abs(lines.low))
+        return Band(slope, (lines.low + lines.high) / 2, loss)
 
 
 class Relu(Relaxed):
@@ -70,6 +91,10 @@ class Relu(Relaxed):
         below = np.where(crossing, (high > -low).astype(np.float64), on.astype(np.float64))
         zero = np.zeros_like(slope)
         return Lines(below, zero, slope, np.where(crossing, np.maximum(offset, 0.0), 0.0))
+
+    def band(self, lines: Lines, low: np.ndarray, high: np.ndarray) -> Band:
+        # A line through 0 with a slope in [0, 1] is nowhere above.
+        return Band(lines.high_slope, lines.high / 2, lines.high / 2)
 
     def range(
         self, low: np.ndarray, high: np.ndarray, parameter: float

@@ -17,7 +17,7 @@ import numpy as np
 from verify.graph import Affine, Graph, Input, values
 from verify.relaxations import UNIT
 
-_ROUNDS = 32
+_ROUNDS, _STRIDE = 32, 4
 _OVERSHOOT = 0.1
 """Steps aim at this much below 0, in units of a row's range: aiming at 0 itself, they stall."""
 
@@ -153,17 +153,39 @@ class Weighing:
 
 def weighed(pairs: Pairs, low: np.ndarray, high: np.ndarray) -> Weighing:
     """Weights >= 0 of the rows of each pair that make the greatest value of their sum on the box
-    (P, d) small: multiplicative updates with Polyak's step to just below 0."""
+    (P, d) small: multiplicative updates with Polyak's step to just below 0.  They end for a pair
+    that is excluded, and for one that no weights exclude: all rows are >= 0 at one point."""
+    count = len(pairs.box)
+    best = Weighing(np.zeros(pairs.constants.shape), np.full(count, np.inf), (low + high) / 2)
+    going, logits = np.arange(count), np.zeros(pairs.constants.shape)
+    for _ in range(_ROUNDS // _STRIDE):
+        part = pairs.kept(going)
+        found, logits, over = _weighed(part, low[going], high[going], logits)
+        better = found.bound < best.bound[going]
+        place = going[better]
+        best.weights[place], best.bound[place] = found.weights[better], found.bound[better]
+        best.point[place] = found.point[better]
+        going, logits = going[~over], logits[~over]
+        if not len(going):
+            break
+    return best
+
+
+def _weighed(
+    pairs: Pairs, low: np.ndarray, high: np.ndarray, logits: np.ndarray
+) -> tuple[Weighing, np.ndarray, np.ndarray]:
+    """A few updates: the best weights among them, where they end, and which pairs are decided."""
     a, c = pairs.coefficients, pairs.constants
+    count = a.shape[1]
     size = np.maximum(np.abs(low), np.abs(high))
     reach = np.einsum("pkd,pd->pk", np.abs(a), size) + np.abs(c)
     scale = 1.0 / np.maximum(_spread(a, low, high) + np.abs(_middle(a, c, low, high)), 1e-30)
-    count = a.shape[1]
-    logits = np.zeros(c.shape)
     best = Weighing(np.zeros(c.shape), np.full(len(c), np.inf), (low + high) / 2)
-    for step in range(1 if count == 1 else _ROUNDS):
+    hopeless = np.zeros(len(c), bool)
+    for _ in range(_STRIDE):
         share = np.exp(logits - logits.max(1, keepdims=True))
-        weights = share / share.sum(1, keepdims=True) * scale
+        share /= share.sum(1, keepdims=True)
+        weights = share * scale
         combined = np.einsum("pk,pkd->pd", weights, a)
         point = np.where(combined > 0, high, low)
         bound = (combined * point).sum(1) + (weights * c).sum(1)
@@ -174,14 +196,14 @@ def weighed(pairs: Pairs, low: np.ndarray, high: np.ndarray) -> Weighing:
             np.where(better, bound, best.bound),
             np.where(better[:, None], point, best.point),
         )
-        if step == _ROUNDS - 1 or (best.bound < 0).all():
-            break
-        slope = (np.einsum("pkd,pd->pk", a, point) + c) * scale
-        slope -= np.einsum("pk,pk->p", share / share.sum(1, keepdims=True), slope)[:, None]
+        rows = np.einsum("pkd,pd->pk", a, point) + c
+        hopeless |= (rows >= 0).all(1)
+        slope = rows * scale
+        slope -= np.einsum("pk,pk->p", share, slope)[:, None]
         steepest = np.maximum(np.abs(slope).max(1), 1e-30)
         rate = (np.maximum(bound, 0.0) + _OVERSHOOT) / steepest**2
         logits = logits - np.minimum(rate, 3.0 / steepest)[:, None] * slope
-    return best
+    return best, logits, hopeless | (best.bound < 0)
 
 
 _FLATTEST = 0.02
