@@ -174,7 +174,9 @@ def of_longer(evidence: Mapping[str, Any]) -> str:
     share = 100 * (1 - beyond["disagreements"] / beyond["samples"])
     text = f"{share:.2f} % of {beyond['samples']} longer ones"
     near = beyond.get("nearly_all")
-    return f"{text}, 99.9 % of {near['samples']} of up to {near['length']} items" if near else text
+    if near:
+        text += f", at least 99.9 % of {near['samples']} of up to {near['length']} items"
+    return text
 
 
 def search_table(result: Result) -> dict[str, Any]:
