@@ -154,13 +154,14 @@ def proven_domain(verdict: Mapping[str, Any]) -> str:
     where nothing is proven."""
     if verdict["kind"] == "PROVED":
         return str(verdict["proven_domain"])
+    from distill.emit import of_longer
+
     found = verdict.get("evidence", {})
     parts = []
     if found.get("agrees_up_to_length") is not None:
         parts.append(f"agrees on all inputs of up to {found['agrees_up_to_length']} items")
-    if (beyond := found.get("beyond", {})).get("disagreements") is not None:
-        share = 100 * (1 - beyond["disagreements"] / beyond["samples"])
-        parts.append(f"{share:.2f} % of {beyond['samples']} longer ones")
+    if longer := of_longer(found):
+        parts.append(longer)
     if found.get("proven"):
         parts.append(f"{100 * found['proven']:.2f} % of the volume")
         parts.append(f"{100 * found.get('refuted', 0.0):.2f} % differ")

@@ -157,14 +157,26 @@ def summary(result: Result) -> str:
     evidence = getattr(result.verdict, "evidence", {})
     if "agrees_up_to_length" in evidence:
         lines += ["", f"agrees    on all inputs of up to {evidence['agrees_up_to_length']} items"]
-        beyond = evidence.get("beyond")
-        if beyond and beyond["samples"]:
-            share = 100 * (1 - beyond["disagreements"] / beyond["samples"])
-            lines[-1] += f", and {share:.2f} % of {beyond['samples']} longer ones"
+        if longer := of_longer(evidence):
+            lines[-1] += f", and {longer}"
     if evidence.get("near_ties"):
         lines += ["", f"near-ties {evidence['near_ties']}: decided within float noise; listed in"]
         lines += ["          certificate.json under evidence.near_tie_inputs"]
     return "\n".join(lines) + "\n"
+
+
+def of_longer(evidence: Mapping[str, Any]) -> str:
+    """On how many inputs longer than those that were enumerated a program is right; nothing where
+    none were asked for."""
+    beyond = evidence.get("beyond", {})
+    if beyond.get("disagreements") is None or not beyond["samples"]:
+        return ""
+    share = 100 * (1 - beyond["disagreements"] / beyond["samples"])
+    text = f"{share:.2f} % of {beyond['samples']} longer ones"
+    near = beyond.get("nearly_all")
+    if near:
+        text += f", at least 99.9 % of {near['samples']} of up to {near['length']} items"
+    return text
 
 
 def search_table(result: Result) -> dict[str, Any]:

@@ -7,12 +7,15 @@ one pass per item.  Decisions close to a tie are left to real generation.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from dsl.agreement import equal_rows
 from dsl.claim import Batch, Target
 from dsl.decoding import decoded
 from dsl.generation import generation_start, step_count, token_ids
+from dsl.prefixes import room
 
 _CLOSE = 1e-4
 
@@ -28,13 +31,14 @@ def agrees_by_forcing(target: Target, batch: Batch, ours: np.ndarray) -> np.ndar
     steps = step_count(feedback, batch)
     fixed = target.claim.shape is not None and target.claim.shape[0] > 0
     start = generation_start(target.claim, batch) if fixed else prompt.shape[1] - 1
+    most = math.inf if fixed else room(target, prompt)
     known = dict(feedback.tokens)
     groups: dict[int, list[int]] = {}
     for row, answer in enumerate(answers):
         if all(item in known for item in answer) or not known:
             groups.setdefault(len(answer), []).append(row)
     for length, members in groups.items():
-        if length > steps or (length < steps and feedback.until is None):
+        if length > min(steps, most) or (length < steps and feedback.until is None):
             continue
         expected = np.array([answers[row] for row in members])
         if feedback.until is not None and length < steps:
@@ -47,9 +51,9 @@ def agrees_by_forcing(target: Target, batch: Batch, ours: np.ndarray) -> np.ndar
             len(members), length
         )
         if fixed:
-            room = chosen.shape[1] - start - 1
+            free = chosen.shape[1] - start - 1
             chosen = chosen.copy()
-            chosen[:, start + 1 : start + 1 + min(length, room)] = ids[:, :room]
+            chosen[:, start + 1 : start + 1 + min(length, free)] = ids[:, :free]
         else:
             chosen = np.concatenate([chosen, ids.astype(chosen.dtype)], axis=1)
         raw = target.runtime(chosen)[:, start : start + expected.shape[1]]

@@ -9,7 +9,7 @@ import numpy as np
 from dsl.claim import Batch, Claim, Evaluation, Feedback, Target
 from dsl.decoding import decoded, packed, values_of
 from dsl.errors import DistillError
-from dsl.prefixes import begun, continued, is_fixed, is_resumable
+from dsl.prefixes import begun, continued, is_fixed, is_resumable, room
 from dsl.program import Expr
 
 _FEW = 16
@@ -53,8 +53,10 @@ def _answers(
     target: Target, feedback: Feedback, sequence: np.ndarray, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Greedy answers to packed prompts, (B, steps) at most, filled up with the end mark; and the
-    least margin of the decisions in each."""
+    least margin of the decisions in each.  What has not ended when the network can read no more is
+    the answer."""
     rows = len(sequence)
+    steps = int(min(steps, room(target, sequence) + 1))
     tokens = dict(feedback.tokens)
     columns: list[np.ndarray] = []
     margins = np.full(rows, np.inf)

@@ -8,6 +8,7 @@ input at once, so decisions that are close are made again from the whole input.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -28,6 +29,8 @@ class Resumable(Protocol):
 
     kept: int
     """How many numbers are kept for each item."""
+    longest: int
+    """So many items are the longest input."""
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """Raw outputs (B, L, ...) for packed inputs (B, L)."""
@@ -70,6 +73,12 @@ def continued(target: Target, before: Prefixes, rows: np.ndarray, items: np.ndar
         return begun(target, sequence)
     raw, memory = runtime.resume(before.memory, rows, items)
     return Prefixes(sequence, _decided(target, sequence, raw), memory)
+
+
+def room(target: Target, sequence: np.ndarray) -> float:
+    """How many items more than packed inputs of this length the network can read."""
+    runtime = target.runtime
+    return runtime.longest - sequence.shape[1] if isinstance(runtime, Resumable) else math.inf
 
 
 def is_resumable(target: Target) -> bool:

@@ -23,5 +23,15 @@ def test_a_bound_of_the_distance_holds_everywhere_or_on_a_share() -> None:
     assert row == "within 0.4 on 75.00 % of the volume"
 
 
+def test_of_a_refuted_program_it_is_told_up_to_which_length_it_nearly_always_holds() -> None:
+    near = {"length": 134, "samples": 9010, "disagreements": 2}
+    beyond = {"samples": 10_000, "disagreements": 25, "nearly_all": near}
+    evidence = {"agrees_up_to_length": 2, "beyond": beyond}
+    assert proven_domain({"kind": "REFUTED", "evidence": evidence}) == (
+        "agrees on all inputs of up to 2 items, 99.75 % of 10000 longer ones, "
+        "at least 99.9 % of 9010 of up to 134 items"
+    )
+
+
 def test_nothing_is_said_where_nothing_is_proven() -> None:
     assert proven_domain({"kind": "UNKNOWN", "evidence": {"proven": 0.0}}) == ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -123,31 +124,31 @@ class Longer:
 def _longer(program: Program, target: Target, longest: int, deadline: float, seed: int) -> Longer:
     rng = np.random.default_rng([seed, 0x10E6])
     forcing = target.claim.feedback is not None and is_causal(target, rng)
-    seen = 0
-    found: dict[int, int] = {}
+    asked: Counter[int] = Counter()
+    found: Counter[int] = Counter()
     listed: list[tuple[dict[str, np.ndarray], int]] = []
     _, kind = loop_sequence(target.domain)
     if kind.high is not None and longest >= kind.high:
         return Longer(None, {})
-    while seen < _EVENLY and time.monotonic() < deadline:
-        before = seen
+    while asked.total() < _EVENLY and time.monotonic() < deadline:
+        before = asked.total()
         # The lengths in the order in which they were drawn would stop at the short ones.
         batches = evenly(target, _DRAWN, longest, rng)
         for k in rng.permutation(len(batches)):
             same = sampling.matching(program, target, batches[k], forcing)
             wrong = np.flatnonzero(~same)
-            seen += len(same)
             length = next(iter(batches[k].values())).shape[1]
+            asked[length] += len(same)
             if len(wrong):
-                found[length] = found.get(length, 0) + len(wrong)
+                found[length] += len(wrong)
                 listed += [(batches[k], int(row)) for row in wrong[:2]]
             if time.monotonic() > deadline:
                 break
-        if seen == before:
+        if asked.total() == before:
             break
+    seen, wrong_count = asked.total(), found.total()
     if seen == 0:
         return Longer(None, {})
-    wrong_count = sum(found.values())
     examples = (counterexample(program, target, *where) for where in listed[:_LISTED])
     table: dict[str, Any] = {
         "longer_than": longest,
@@ -155,8 +156,21 @@ def _longer(program: Program, target: Target, longest: int, deadline: float, see
         "disagreements": wrong_count,
         "bound": sampling.upper_bound(wrong_count, seen),
         "lengths": {str(length): found[length] for length in sorted(found)},
+        "nearly_all": nearly_all(asked, found),
     }
     return Longer(next((e for e in examples if e is not None), None), table)
+
+
+def nearly_all(asked: Mapping[int, int], wrong: Mapping[int, int]) -> dict[str, int]:
+    """The greatest length up to which at most one input of a thousand disagrees, how many of them
+    were asked for and how many disagree; empty where there is none."""
+    found: dict[str, int] = {}
+    samples = disagreements = 0
+    for length in sorted(asked):
+        samples, disagreements = samples + asked[length], disagreements + wrong.get(length, 0)
+        if 1000 * disagreements <= samples:
+            found = {"length": length, "samples": samples, "disagreements": disagreements}
+    return found
 
 
 def agreement(program: Program, target: Target, *, deadline: float, seed: int) -> dict[str, Any]:

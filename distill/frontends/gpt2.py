@@ -20,7 +20,8 @@ from dsl.claim import Translation
 from dsl.errors import DistillError
 from dsl.program import Program
 
-_CHUNK = 1024
+_CHUNK = 4096
+"""So many items are read at a time: the tables of attention over more leave the cache."""
 _ACTIVATIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "gelu_new": ("gelu", {"approximate": "tanh"}),
     "gelu_pytorch_tanh": ("gelu", {"approximate": "tanh"}),
@@ -34,12 +35,13 @@ _ACTIVATIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 class Resumed:
     """A causal language model of transformers as a runtime that can go on where it was
-    (`dsl.prefixes.Resumable`), in chunks of a fixed number of rows."""
+    (`dsl.prefixes.Resumable`), in chunks of a few rows."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
         takes = inspect.signature(model.forward).parameters
         self._memory = "cache" if "cache" in takes else "past_key_values"
+        self.longest = int(model.config.n_positions)
         self.kept = 2 * int(model.config.n_layer) * int(model.config.n_embd)
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
@@ -73,7 +75,8 @@ class Resumed:
 
 
 def _chunks(batch: np.ndarray) -> list[np.ndarray]:
-    return [batch[k : k + _CHUNK] for k in range(0, max(len(batch), 1), _CHUNK)]
+    rows = max(1, _CHUNK // max(1, batch.shape[1]))
+    return [batch[k : k + rows] for k in range(0, max(len(batch), 1), rows)]
 
 
 def translation(folder: Path) -> Translation:

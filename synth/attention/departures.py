@@ -17,7 +17,7 @@ import numpy as np
 
 from dsl import types as t
 from dsl.claim import Hypothesis
-from dsl.domain import Domain
+from dsl.domain import Domain, Shape
 from dsl.evaluate import run_defined
 from dsl.program import Call, Comprehension, Constant, Expr, Literal, Program, Variable, children
 from synth.problem import Observations, Problem, observe
@@ -25,7 +25,8 @@ from synth.problem import Observations, Problem, observe
 TABLE = "EXCEPTIONS"
 TOLERATED = 0.02
 """A law that is wrong on more of what was observed is none."""
-_SHAPES, _PAIRS, _AROUND = 1000, 48, 2
+_SHAPES, _AROUND = 1000, 2
+_PAIRS, _MORE = 48, 400
 _SHARE = 0.3
 _LEAST = 6
 _MOST = 40
@@ -99,21 +100,34 @@ def _numbers(expr: Expr) -> Iterator[Call]:
 
 def _turning(problem: Problem, law: Program) -> Iterator[Observations]:
     """What the network answers around the places where the law's answer turns, length by length in
-    an order of chance, in a part of the time."""
-    domain, rng = problem.target.domain, problem.rng()
+    an order of chance, in a part of the time; more of it for lengths at which it departs."""
+    rng = problem.rng()
     until = time.monotonic() + _SHARE * max(0.0, problem.time_left)
-    shapes = [shape for shape, _ in domain.sampled_shapes(_SHAPES, rng)]
-    for k in rng.permutation(len(shapes)):
-        if time.monotonic() > until:
-            return
-        ends = [domain.sample_shape(shapes[k], _PAIRS, rng) for _ in range(2)]
-        if ends[0] is None or ends[1] is None or len(ends[0]) != len(ends[1]):
-            continue
-        (name,) = domain.names
-        rows = around_turn(law, name, ends[0][name], ends[1][name], rng)
-        batch = domain.kept({name: rows})
-        if len(batch[name]):
-            yield from observe(problem.target, [batch])
+    shapes = [shape for shape, _ in problem.target.domain.sampled_shapes(_SHAPES, rng)]
+    for pairs in (_PAIRS, _MORE):
+        departing = []
+        for k in rng.permutation(len(shapes)):
+            if time.monotonic() > until:
+                return
+            for found in _asked(problem, law, shapes[k], pairs, rng):
+                yield found
+                if not np.array_equal(run_defined(law, found.inputs)[0], found.values):
+                    departing.append(shapes[k])
+        shapes = departing
+
+
+def _asked(
+    problem: Problem, law: Program, shape: Shape, pairs: int, rng: np.random.Generator
+) -> tuple[Observations, ...]:
+    """What the network answers where the law's turns between some pairs of inputs of a shape."""
+    domain = problem.target.domain
+    (name,) = domain.names
+    ends = [domain.sample_shape(shape, pairs, rng) for _ in range(2)]
+    if ends[0] is None or ends[1] is None or len(ends[0][name]) != len(ends[1][name]):
+        return ()
+    rows = around_turn(law, name, ends[0][name], ends[1][name], rng)
+    batch = domain.kept({name: rows})
+    return observe(problem.target, [batch]) if len(batch[name]) else ()
 
 
 def around_turn(

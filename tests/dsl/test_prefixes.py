@@ -29,6 +29,7 @@ class Depth:
     forgets: bool = False
     closest: float = 0.5
     kept: int = 1
+    longest: int = 1000
     read: list[int] = field(default_factory=list)
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
@@ -140,6 +141,20 @@ def test_close_decisions_are_made_from_the_whole_input():
 
 @pytest.mark.parametrize("share", [True, False])
 def test_a_greedy_answer_ends_for_each_prompt_where_it_ends(share):
+    target = counting(Counting())
+    batch = {"a": np.array([0, 3, 8]), "b": np.array([2, 9, 9])}
+    found = (target if share else plainly(target)).evaluate(batch)
+    assert [list(x) for x in found.values] == [[0, 1, 2], [3, 4, 5, 6, 7, 8, 9], [8, 9]]
+    assert found.margins.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_greedy_answer_ends_where_the_network_can_read_no_more():
+    batch = {"a": np.array([0, 3, 8]), "b": np.array([2, 9, 9])}
+    found = counting(Counting(longest=5)).evaluate(batch)
+    assert [list(x) for x in found.values] == [[0, 1, 2], [3, 4, 5], [8, 9]]
+
+
+def counting(network: Counting) -> Target:
     target = Target(
         Domain("a: int[0..9], b: int[0..9] where a < b"),
         Claim(
@@ -148,13 +163,9 @@ def test_a_greedy_answer_ends_for_each_prompt_where_it_ends(share):
             decode=Decode("argmax", labels=(*range(10), "end")),
             feedback=Feedback(parse_expression("12", "steps"), "end", tuple(enumerate(range(10)))),
         ),
-        Counting(),
+        network,
     )
-    target = replace(target, claim=replace(target.claim, feedback=_until_end(target)))
-    batch = {"a": np.array([0, 3, 8]), "b": np.array([2, 9, 9])}
-    found = (target if share else plainly(target)).evaluate(batch)
-    assert [list(x) for x in found.values] == [[0, 1, 2], [3, 4, 5, 6, 7, 8, 9], [8, 9]]
-    assert found.margins.tolist() == [1.0, 1.0, 1.0]
+    return replace(target, claim=replace(target.claim, feedback=_until_end(target)))
 
 
 def _until_end(target: Target) -> Feedback:
@@ -167,7 +178,11 @@ class Counting:
 
     kept = 3
 
+    def __init__(self, longest: int = 20) -> None:
+        self.longest = longest
+
     def __call__(self, batch: np.ndarray) -> np.ndarray:
+        assert batch.shape[1] <= self.longest
         following = np.where(batch == 99, batch[:, :1], batch + 1)
         following = np.where(batch == batch[:, 1:2], 10, following)
         following[:, :2] = 0

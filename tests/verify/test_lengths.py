@@ -14,7 +14,7 @@ from dsl.generation import has_long_answers
 from dsl.parser import parse, parse_expression
 from dsl.reachable import evenly, levels, sample, structured
 from tests.loops import brackets
-from verify.lengths import agreement, verify
+from verify.lengths import agreement, nearly_all, verify
 from verify.sampling import matching
 
 LANGUAGE = (
@@ -121,6 +121,19 @@ def test_of_a_refuted_program_the_share_of_longer_inputs_is_told_all_lengths_ali
     assert set(beyond["lengths"]) <= {str(length) for length in range(31, 61)}
     expected = 30 / (60 - beyond["longer_than"])
     assert abs(beyond["disagreements"] / beyond["samples"] - expected) < 0.08
+    assert beyond["nearly_all"]["length"] == 30
+    assert beyond["nearly_all"]["disagreements"] == 0
+
+
+def test_nearly_all_is_up_to_the_greatest_length_with_one_error_in_a_thousand():
+    asked = {3: 2000, 7: 1000, 8: 1000, 12: 10}
+    assert nearly_all(asked, {}) == {"length": 12, "samples": 4010, "disagreements": 0}
+    assert nearly_all(asked, {3: 2, 7: 1, 8: 1, 12: 9}) == {
+        "length": 8,
+        "samples": 4000,
+        "disagreements": 4,
+    }
+    assert nearly_all(asked, {3: 3, 7: 9}) == {}
 
 
 def test_inputs_are_drawn_of_every_length_alike():
