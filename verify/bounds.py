@@ -19,6 +19,8 @@ from verify.graph import TINY, Affine, Function, Graph, Input, Product, accumula
 from verify.relaxations import FUNCTIONS, UNIT, Band, product_planes, product_range
 from verify.zonotopes import Symbols, Zonotope
 
+_ROUNDED = 0.25
+"""Forms of which more than this share is rounding are bounded backwards too."""
 CHUNK_ENTRIES = 1 << 15
 """Rows are carried backwards in chunks of about this many entries, to stay in the cache."""
 
@@ -134,8 +136,13 @@ def _ranges(
             _intersect(result, number, *known[number])
         if result.symbols is not None and graph.inner[number]:
             _carry(result, result.symbols, number)
-        if refine and graph.tight[number] and not graph.simple[number]:
-            _refine(result, number)
+        if graph.tight[number] and not graph.simple[number]:
+            if refine:
+                _refine(result, number)
+            elif result.symbols is not None:
+                form = result.forms[number]
+                # What is rounded adds up in a form, and may cancel in a row carried backwards.
+                _refine(result, number, form.rest > _ROUNDED * form.reach)
     return result
 
 
@@ -250,13 +257,13 @@ def _intersect(state: Ranges, number: int, low: np.ndarray, high: np.ndarray) ->
     state.low[number], state.high[number] = np.fmin(bottom, top), np.fmax(bottom, top)
 
 
-def _refine(state: Ranges, number: int) -> None:
-    """Backward substitution for the entries on whose range a relaxation depends."""
+def _refine(state: Ranges, number: int, among: np.ndarray | bool = True) -> None:
+    """Backward substitution for the entries, `among` some, on whose range a relaxation depends."""
     low, high = state.low[number], state.high[number]
     if state.graph.relu_only[number]:
-        box, entry = np.nonzero((low < 0) & (high > 0))
+        box, entry = np.nonzero((low < 0) & (high > 0) & among)
     else:
-        box, entry = np.nonzero(high > low)
+        box, entry = np.nonzero((high > low) & among)
     if not len(box):
         return
     bottom, top = low.copy(), high.copy()
