@@ -51,9 +51,11 @@ def readings(
         for left, strength in [_rest(values[rows], plain)]
         if (strength > _JOINT).any()
     ]
-    found = [_read(f, f.values[rows], bases, plain) for f in features if bases]
-    sizes = {id(f.expr): f.size for f in features}
-    return sorted(found, key=lambda r: (-round(r.score, 2), sizes[id(r.expr)]))
+    if not bases:
+        return []
+    shortest = sorted(features, key=lambda f: f.size)
+    found = [_read(f, f.values[rows], bases, plain) for f in shortest]
+    return sorted(found, key=lambda reading: -round(reading.score, 2))
 
 
 def activations(target: Target, setting: Setting) -> dict[str, np.ndarray]:
